@@ -1,0 +1,63 @@
+"""`rosam`: the command line for files. Each command lives in `rosam_core/commands/`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "record, replay and score a drive on the real ROS graph, with a report",
+    "info": "describe a model, a card, a drive or a checkpoint",
+    "synth": "render synthetic drives with exact depth, in day, night, rain and fog",
+    "train": "train a student from a recipe",
+    "eval": "score a model on a drive, by condition",
+    "export": "turn a checkpoint into an ONNX model with its card",
+    "bag": "depth for every camera of a ROS 1 or ROS 2 bag",
+}
+"""Name and one-line help of every command; `commands/<name>.py` has `add_arguments` and `run`."""
+
+
+class UserError(Exception):
+    """A failure to be shown as one line with exit code 1, without a traceback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: Arguments without the program name; the process's own if None.
+
+    Returns:
+        0 = done, 1 = failed with one line on stderr, 2 = wrong arguments.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="rosam", description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is being done")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    named = next((word for word in argv if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text)
+        if name == named:  # only the command in use is imported: `rosam --help` stays instant
+            module = importlib.import_module(f"rosam_core.commands.{name}")
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        print("rosam: stopped", file=sys.stderr)
+        return 1
+    except (UserError, FileNotFoundError, ValueError, OSError) as error:
+        print(f"rosam {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sources of recorded and rendered drives behind one interface."""

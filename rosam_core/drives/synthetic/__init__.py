@@ -1,0 +1,1 @@
+"""Synthetic drives: world, renderer and weather."""

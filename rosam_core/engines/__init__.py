@@ -1,0 +1,1 @@
+"""Inference engines behind one interface; none of them imports torch."""

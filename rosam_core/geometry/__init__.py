@@ -1,0 +1,1 @@
+"""Projection, warping and rigid transforms."""
