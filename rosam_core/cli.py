@@ -20,10 +20,6 @@ COMMANDS = {
 """Name and one-line help of every command; `commands/<name>.py` has `add_arguments` and `run`."""
 
 
-class UserError(Exception):
-    """A failure to be shown as one line with exit code 1, without a traceback."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -54,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rosam: stopped", file=sys.stderr)
         return 1
-    except (UserError, FileNotFoundError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"rosam {args.command}: {error}", file=sys.stderr)
         return 1
 

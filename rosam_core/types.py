@@ -1,4 +1,4 @@
-"""The values that cross every boundary of the project: camera, frame, prediction and model card."""
+"""The values that cross every boundary: camera, frame, prediction and model card."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Camera:
     @property
     def K(self) -> Float64:  # noqa: N802 - the field's name for the matrix
         """Intrinsic matrix, float64[3,3], pixels."""
-        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+        return np.array(
+            [[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64
+        )
 
     @property
     def fov_x_deg(self) -> float:
