@@ -1,0 +1,159 @@
+"""Depth error metrics of one image, and their mean over images (METHODS section 5).
+
+What counts, stated once:
+
+- A pixel is scored when its truth is finite and strictly inside `(min_depth_m, max_depth_m)`;
+  NaN, 0 (= none), +Inf (= sky) and anything outside the range is not.
+- A scored pixel whose prediction is NaN (= unknown) has no error; it lowers `coverage` instead.
+- A prediction of +Inf (= beyond range) counts as `max_depth_m`, one <= 0 as `min_depth_m`.
+- Median scaling multiplies by median(truth) / median(prediction) over the scored pixels, and
+  comes *before* the clamp to the range.
+- Metrics are taken per image and then averaged over images, never pooled over pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from rosam_core.types import Float32
+
+METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
+"""Names of the error metrics, in the order of the published tables."""
+
+DELTA1_RATIO = 1.25
+"""`delta1` counts depths within this ratio of the truth: also the event a confidence speaks of."""
+
+
+def depth_metrics(
+    truth: Float32,
+    prediction: Float32,
+    min_depth_m: float,
+    max_depth_m: float,
+    median_scale: bool = False,
+) -> dict[str, float]:
+    """Returns the error metrics of one image.
+
+    `abs_rel = mean |g-p|/g`, `sq_rel = mean (g-p)^2/g` [m], `rmse` [m], `rmse_log` (natural
+    logarithm), `delta_k = share with max(g/p, p/g) < 1.25^k`.
+
+    Args:
+        truth: float32[H,W], true depth g [m]; NaN, 0 and +Inf are not scored.
+        prediction: float32[H,W], predicted depth p [m]; NaN = unknown, +Inf = beyond range.
+        min_depth_m: Only truth above this is scored; predictions are clamped to it [m].
+        max_depth_m: Only truth below this is scored; predictions are clamped to it [m].
+        median_scale: Scale the prediction by the ratio of medians first.
+
+    Returns:
+        The metrics of `METRICS`, `scale` (1 without median scaling), `n` (scored pixels with a
+        prediction) and `coverage` (their share of the scored pixels). Metrics are NaN if n is 0.
+
+    Raises:
+        ValueError: Shapes differ, or the range is empty.
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f"truth is {truth.shape} and prediction {prediction.shape}: resize the prediction "
+            "to the truth first (resize_align_corners)"
+        )
+    if not 0 < min_depth_m < max_depth_m:
+        raise ValueError(f"need 0 < min_depth_m < max_depth_m, got {min_depth_m}, {max_depth_m}")
+    valid = scored_pixels(truth, min_depth_m, max_depth_m)
+    g = truth[valid].astype(np.float64)
+    p = prediction[valid].astype(np.float64)
+    known = ~np.isnan(p)
+    coverage = float(known.mean()) if p.size else 0.0
+    g, p = g[known], p[known]
+    if not p.size:
+        return {name: float("nan") for name in (*METRICS, "scale")} | {"n": 0, "coverage": 0.0}
+    p = np.where(np.isinf(p) & (p > 0), max_depth_m, np.where(p > 0, p, min_depth_m))
+    scale = float(np.median(g) / np.median(p)) if median_scale else 1.0
+    p = np.clip(p * scale, min_depth_m, max_depth_m)
+    difference = p - g
+    ratio = np.maximum(g / p, p / g)
+    return {
+        "abs_rel": float(np.mean(np.abs(difference) / g)),
+        "sq_rel": float(np.mean(difference**2 / g)),
+        "rmse": float(np.sqrt(np.mean(difference**2))),
+        "rmse_log": float(np.sqrt(np.mean(np.log(p / g) ** 2))),
+        "delta1": float(np.mean(ratio < DELTA1_RATIO)),
+        "delta2": float(np.mean(ratio < DELTA1_RATIO**2)),
+        "delta3": float(np.mean(ratio < DELTA1_RATIO**3)),
+        "scale": scale,
+        "n": int(p.size),
+        "coverage": coverage,
+    }
+
+
+def scored_pixels(truth: Float32, min_depth_m: float, max_depth_m: float) -> np.ndarray:
+    """Returns bool[H,W]: where the truth is known and strictly inside the range.
+
+    Args:
+        truth: float32[H,W], true depth [m].
+        min_depth_m: Lower end of the range [m].
+        max_depth_m: Upper end of the range [m].
+    """
+    # NaN compares false on both sides, so unknown pixels drop out without a warning.
+    return np.asarray((truth > min_depth_m) & (truth < max_depth_m))
+
+
+def within_delta1(truth: Float32, prediction: Float32) -> np.ndarray:
+    """Returns bool, same shape: whether max(g/p, p/g) < 1.25, the event of the confidence.
+
+    Args:
+        truth: float32, true depth [m], > 0.
+        prediction: float32, predicted depth [m]; NaN, +Inf and <= 0 are never within.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.maximum(truth / prediction, prediction / truth)
+    return np.asarray((ratio < DELTA1_RATIO) & (prediction > 0))
+
+
+def mean_metrics(images: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the mean over images of every metric, each image weighing the same.
+
+    Args:
+        images: Results of `depth_metrics`; those with `n == 0` have no error and are left out.
+
+    Returns:
+        Means of `METRICS`, `scale` and `coverage` (coverage over all images), `n` = pixels in
+        all, `frames` = images that were scored.
+    """
+    scored = [image for image in images if image["n"] > 0]
+    result = {
+        name: float(np.mean([image[name] for image in scored])) if scored else float("nan")
+        for name in (*METRICS, "scale")
+    }
+    result["coverage"] = float(np.mean([i["coverage"] for i in images])) if images else 0.0
+    result["n"] = int(sum(image["n"] for image in scored))
+    result["frames"] = len(scored)
+    return result
+
+
+def resize_align_corners(depth: Float32, width: int, height: int) -> Float32:
+    """Resizes depth bilinearly with the corner pixels' centres kept (`align_corners=True`).
+
+    Args:
+        depth: float32[h,w] [m]; a result touched by a NaN is NaN, by +Inf is +Inf.
+        width: New width [px].
+        height: New height [px].
+
+    Returns:
+        float32[height,width] [m].
+    """
+    h, w = depth.shape
+    columns = np.linspace(0, w - 1, width, dtype=np.float32)
+    rows = np.linspace(0, h - 1, height, dtype=np.float32)
+    map_x, map_y = np.meshgrid(columns, rows)
+
+    def interpolate(values: Float32) -> Float32:
+        return cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    finite = np.isfinite(depth)
+    resized = interpolate(np.where(finite, depth, 0).astype(np.float32))
+    if not finite.all():
+        resized[interpolate(np.isposinf(depth).astype(np.float32)) > 0] = np.inf
+        resized[interpolate(np.isnan(depth).astype(np.float32)) > 0] = np.nan
+    return resized

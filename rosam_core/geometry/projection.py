@@ -1,0 +1,96 @@
+"""Points to pixels: projecting a lidar sweep into a sparse depth image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from rosam_core.types import Camera, Float32, Float64
+
+
+def project_points(points: Float32, camera: Camera) -> Float64:
+    """Projects points in front of a camera, with its distortion.
+
+    Args:
+        points: float32[N,3], in the camera frame (x right, y down, z forward) [m], z > 0.
+        camera: Camera with any of the distortion models of `Camera`.
+
+    Returns:
+        float64[N,2], column and row [px]; the centre of the top-left pixel is (0, 0).
+    """
+    xyz = points.astype(np.float64)
+    fisheye = camera.distortion_model == "equidistant"
+    if not len(xyz) or not (fisheye or any(camera.distortion)):
+        normalised = xyz[:, :2] / xyz[:, 2:]
+        return normalised * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    d = np.asarray(camera.distortion, dtype=np.float64)
+    zero = np.zeros(3)
+    if fisheye:  # a projection of its own, even with all coefficients zero
+        d = np.resize(d, 4) if d.size >= 4 else np.zeros(4)
+        pixels, _ = cv2.fisheye.projectPoints(xyz[:, None], zero, zero, camera.K, d)
+    else:
+        pixels, _ = cv2.projectPoints(xyz[:, None], zero, zero, camera.K, d)
+    return np.asarray(pixels.reshape(-1, 2), dtype=np.float64)
+
+
+def points_in_view(
+    points: Float32, camera: Camera, min_depth_m: float = 1.0, border_px: float = 1.0
+) -> tuple[Float32, Float64]:
+    """Keeps the points that fall inside the image.
+
+    Args:
+        points: float32[N,3], in the camera frame [m].
+        camera: Camera.
+        min_depth_m: Points must be farther than this along the optical axis [m].
+        border_px: Points must be more than this inside the image [px].
+
+    Returns:
+        points: float32[M,3], the kept points [m].
+        pixels: float64[M,2], where they fall [px].
+    """
+    points = points[np.isfinite(points).all(axis=1) & (points[:, 2] > min_depth_m)]
+    if any(camera.distortion) and camera.distortion_model != "equidistant":
+        # A polynomial distortion folds far-off points back into the image: keep a cone with
+        # 30 % margin around the undistorted view.
+        slope_x = 1.3 * max(camera.cx, camera.width - camera.cx) / camera.fx
+        slope_y = 1.3 * max(camera.cy, camera.height - camera.cy) / camera.fy
+        slopes = np.abs(points[:, :2]) / points[:, 2:]
+        points = points[(slopes[:, 0] < slope_x) & (slopes[:, 1] < slope_y)]
+    pixels = project_points(points, camera)
+    inside = (pixels > border_px).all(axis=1)
+    inside &= (pixels < (camera.width - border_px, camera.height - border_px)).all(axis=1)
+    return points[inside], pixels[inside]
+
+
+def sparse_depth(
+    points: Float32,
+    camera: Camera,
+    min_depth_m: float = 1.0,
+    border_px: float = 1.0,
+    rounding: str = "nearest",
+) -> Float32:
+    """Renders points as a depth image with one pixel a point; the nearest point wins.
+
+    Args:
+        points: float32[N,3], in the camera frame [m].
+        camera: Camera.
+        min_depth_m: Points must be farther than this along the optical axis [m].
+        border_px: Points must be more than this inside the image [px].
+        rounding: `"nearest"` pixel centre, or `"floor"` as the nuScenes ground truth is made.
+
+    Returns:
+        float32[H,W] [m]; NaN where no point falls.
+
+    Raises:
+        ValueError: `rounding` is neither.
+    """
+    if rounding not in ("nearest", "floor"):
+        raise ValueError(f"rounding must be 'nearest' or 'floor', got {rounding!r}")
+    points, pixels = points_in_view(points, camera, min_depth_m, border_px)
+    cells = (np.floor(pixels) if rounding == "floor" else np.rint(pixels)).astype(np.int64)
+    columns = np.clip(cells[:, 0], 0, camera.width - 1)
+    rows = np.clip(cells[:, 1], 0, camera.height - 1)
+    depth = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
+    np.minimum.at(depth, (rows, columns), points[:, 2].astype(np.float32))
+    depth[np.isinf(depth)] = np.nan
+    return depth

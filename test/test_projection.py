@@ -1,0 +1,60 @@
+"""Points to pixels."""
+
+import numpy as np
+import pytest
+
+from rosam_core.geometry.projection import points_in_view, project_points, sparse_depth
+from rosam_core.types import Camera
+
+CAMERA = Camera(fx=10, fy=20, cx=5, cy=5, width=11, height=11)
+
+
+def points(*rows: tuple[float, float, float]) -> np.ndarray:
+    return np.array(rows, dtype=np.float32)
+
+
+def test_pinhole_by_hand():
+    # (1, -0.5, 4): column 10/4 + 5, row -20*0.5/4 + 5
+    np.testing.assert_allclose(project_points(points((1, -0.5, 4)), CAMERA), [[7.5, 2.5]])
+
+
+def test_nearest_point_wins_whatever_the_order():
+    far_first = sparse_depth(points((0, 0, 9), (0, 0, 3)), CAMERA)
+    near_first = sparse_depth(points((0, 0, 3), (0, 0, 9)), CAMERA)
+    assert far_first[5, 5] == near_first[5, 5] == 3
+    assert np.isfinite(far_first).sum() == 1
+    assert far_first.dtype == np.float32
+
+
+def test_points_behind_near_or_at_the_border_are_left_out():
+    cloud = points((0, 0, -5), (0, 0, 1), (-2.1, 0, 5), (2.1, 0, 4), (np.nan, 0, 5), (0, 0, 1.01))
+    kept, pixels = points_in_view(cloud, CAMERA)
+    # (-2.1, 0, 5) falls at column 0.8 (within 1 px of the edge), (2.1, 0, 4) at 10.25.
+    assert kept[:, 2].tolist() == pytest.approx([1.01])
+    assert pixels.tolist() == [[5, 5]]
+
+
+def test_rounding_rule():
+    cloud = points((1, 0, 4))  # column 7.5 + a little
+    cloud[0, 0] = 1.1  # column 7.75
+    assert np.isfinite(sparse_depth(cloud, CAMERA)[5, 8])
+    assert np.isfinite(sparse_depth(cloud, CAMERA, rounding="floor")[5, 7])
+    with pytest.raises(ValueError, match="ceil"):
+        sparse_depth(cloud, CAMERA, rounding="ceil")
+
+
+def test_plumb_bob_moves_points_inwards_and_does_not_fold_far_ones_back():
+    camera = Camera(100, 100, 50, 50, 101, 101, "plumb_bob", (-0.3, 0.0, 0.0, 0.0, 0.0))
+    # r = 0.4: scale 1 - 0.3 * 0.16 = 0.952 -> column 50 + 100 * 0.4 * 0.952
+    np.testing.assert_allclose(project_points(points((2, 0, 5)), camera), [[88.08, 50]])
+    # At r = 1.8 the polynomial is 1 - 0.972: the point would land 5 px from the centre.
+    kept, _ = points_in_view(points((9, 0, 5)), camera)
+    assert len(kept) == 0
+
+
+def test_equidistant():
+    camera = Camera(100, 100, 50, 50, 101, 101, "equidistant", (0.0, 0.0, 0.0, 0.0))
+    # theta = atan(r), also when every coefficient is zero
+    np.testing.assert_allclose(
+        project_points(points((2, 0, 5)), camera), [[50 + 100 * np.arctan(0.4), 50]]
+    )
