@@ -1,0 +1,55 @@
+# make demo   a recorded drive through the real node: out/demo/report.html   (BAG=path for yours)
+# make test   everything that is checked
+# Both set up .venv first; nothing needs to be installed before but python3 (>= 3.10) and make.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+# Where torch comes from, if not from the package index: PyPI's build brings gigabytes of CUDA.
+# For a machine without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+EXTRAS ?= ros,train,dev
+BAG ?=
+OUT ?= out/demo
+
+STAMP := $(VENV)/.installed
+RUN := . $(VENV)/bin/activate &&
+
+.PHONY: help venv demo test test-all lint clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+venv: $(STAMP)
+
+$(STAMP): setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "need Python 3.10 or newer, found: $$($(PYTHON) --version 2>&1);" \
+	    "name another with PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing: sudo apt install python3-venv"; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(RUN) pip install --index-url $(TORCH_INDEX) -c constraints.txt torch)
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(STAMP)
+	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG))
+
+lint: $(STAMP)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) codespell
+
+test: lint
+	$(RUN) python -m pytest -rs
+
+# Every supported Python; PYTHON310=... and so on name an interpreter that is not on the PATH.
+test-all: test
+	TORCH_INDEX=$(TORCH_INDEX) .ci/test_pythons 3.10 3.11 3.12
+
+clean:
+	rm -rf build dist out install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
