@@ -1,0 +1,134 @@
+"""ONNX Runtime on the CPU or on CUDA: the default engine everywhere."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from rosam_core.engines.contract import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    Port,
+    check_answer,
+    check_images,
+    check_ports,
+)
+from rosam_core.types import Float32, ModelCard, UInt8
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(double)": "float64"}
+
+
+class OnnxEngine:
+    """A model file in ONNX Runtime; the session is made once and is safe to share by threads.
+
+    Attributes:
+        card: The model's card.
+        name: `onnx-cpu` or `onnx-cuda`.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        card: ModelCard,
+        device: str = "cpu",
+        threads: int = 0,
+        spinning: bool = False,
+    ) -> None:
+        """Loads the model, checks it against its card and runs it once.
+
+        Args:
+            model: The ONNX file.
+            card: Its card.
+            device: `cpu` or `cuda`.
+            threads: Threads inside one operator; 0 lets ONNX Runtime take every core.
+            spinning: Keep threads busy-waiting between operators: quicker on an idle machine,
+                but it takes whole cores from the robot's other nodes.
+
+        Raises:
+            ValueError: The file is damaged or is not what the card and the contract say.
+            RuntimeError: The device is not usable here.
+        """
+        import onnxruntime as ort
+
+        if threads < 0:
+            raise ValueError(f"threads must be 0 (every core) or more, got {threads}")
+        provider = PROVIDERS[device]
+        if provider not in ort.get_available_providers():
+            raise RuntimeError(
+                f"this onnxruntime has no {provider} (it has "
+                f"{', '.join(ort.get_available_providers())}): `pip install onnxruntime-gpu` in "
+                "place of onnxruntime"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "1" if spinning else "0"
+        )
+        providers = [provider] if device == "cpu" else [provider, PROVIDERS["cpu"]]
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=providers)
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"model {model} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}: "
+                "copy or export the file again"
+            ) from error
+        # ONNX Runtime drops a provider whose libraries do not load and only prints a warning.
+        if provider not in self._session.get_providers():
+            raise RuntimeError(
+                f"{provider} did not start: check that the CUDA and cuDNN of this machine are "
+                f"those onnxruntime {ort.__version__} was built for"
+            )
+        self.card = card
+        self.name = f"onnx-{device}"
+        self._model = model
+        check_ports(
+            model,
+            card,
+            [_port(node) for node in self._session.get_inputs()],
+            [_port(node) for node in self._session.get_outputs()],
+        )
+        # One run at start: open output sizes are checked and the first frame is not the slowest.
+        self.infer(np.zeros((1, card.input_height, card.input_width, 3), np.uint8))
+
+    def infer(self, images: UInt8) -> tuple[Float32, Float32]:
+        """Returns depth and confidence of a batch.
+
+        Args:
+            images: uint8[N,H,W,3], RGB, H and W as the card says.
+
+        Returns:
+            depth: float32[N,H,W], metres for a camera of `card.training_focal_px`.
+            confidence: float32[N,H,W] in [0, 1].
+
+        Raises:
+            ValueError: The batch has the wrong type or size.
+        """
+        check_images(images, self.card)
+        depth, confidence = self._session.run(
+            list(OUTPUT_NAMES), {INPUT_NAME: np.ascontiguousarray(images)}
+        )
+        check_answer(self._model, self.card, len(images), (depth, confidence))
+        return depth[:, 0], confidence[:, 0]
+
+    def close(self) -> None:
+        """Frees the session; the engine cannot be used afterwards."""
+        del self._session
+
+
+def _port(node: object) -> Port:
+    """Returns an ONNX Runtime input or output in our words."""
+    kind = str(getattr(node, "type"))  # noqa: B009 - the class has no type stubs
+    shape = getattr(node, "shape")  # noqa: B009
+    return Port(
+        str(getattr(node, "name")),  # noqa: B009
+        _DTYPES.get(kind, kind),
+        tuple(size if isinstance(size, int) else None for size in shape),
+    )

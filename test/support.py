@@ -1,0 +1,118 @@
+"""Things several tests need: a tiny model that keeps the model contract, made without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rosam_core.types import ModelCard, card_path, file_sha256
+
+
+def write_tiny_model(
+    folder: str | Path,
+    width: int = 64,
+    height: int = 48,
+    *,
+    name: str = "tiny",
+    batch: str | int = "batch",
+    input_name: str = "image",
+    input_type: str = "uint8",
+    output_names: tuple[str, ...] = ("depth", "confidence"),
+    output_type: str = "float32",
+    channels_last_output: bool = False,
+    **card: Any,
+) -> Path:
+    """Writes `<name>.onnx` and its card into `folder`.
+
+    With m the mean of a pixel's three bytes, the network answers depth = 2 + m / 10 [m] and
+    confidence = 1 - m / 510, so every value can be worked out by hand: black gives 2 m with
+    confidence 1, white 27.5 m with 0.5. The card says focal length 64 px, seen 32 to 128 px,
+    depth 0.1 to 80 m.
+
+    Args:
+        folder: Made if absent.
+        width: Network input width [px].
+        height: Network input height [px].
+        name: Stem of both files.
+        batch: Batch dimension; an int makes a model that breaks the contract.
+        input_name: Name of the input; another than `image` breaks the contract.
+        input_type: `uint8`, or `float32` to break the contract.
+        output_names: Names of the outputs; others break the contract.
+        output_type: `float32`, or `float64` to break the contract.
+        channels_last_output: NHWC outputs, which break the contract.
+        card: Card fields to write in place of the defaults.
+
+    Returns:
+        Path of the ONNX file.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    types = {
+        "uint8": TensorProto.UINT8,
+        "float32": TensorProto.FLOAT,
+        "float64": TensorProto.DOUBLE,
+    }
+
+    def scalar(label: str, value: float) -> Any:
+        return onnx.numpy_helper.from_array(np.array(value, np.float32), label)
+
+    constants = [
+        onnx.numpy_helper.from_array(np.array([3], np.int64), "axes"),
+        scalar("ten", 10.0),
+        scalar("two", 2.0),
+        scalar("minus510", -510.0),
+        scalar("one", 1.0),
+    ]
+    permutation = [0, 1, 2, 3] if channels_last_output else [0, 3, 1, 2]
+    nodes = [
+        helper.make_node("Cast", [input_name], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean_last"], keepdims=1),
+        helper.make_node("Transpose", ["mean_last"], ["mean"], perm=permutation),
+        helper.make_node("Div", ["mean", "ten"], ["tenth"]),
+        helper.make_node("Add", ["tenth", "two"], ["raw0"]),
+        helper.make_node("Div", ["mean", "minus510"], ["doubt"]),
+        helper.make_node("Add", ["doubt", "one"], ["raw1"]),
+    ]
+    size = [batch, height, width, 1] if channels_last_output else [batch, 1, height, width]
+    outputs = []
+    for index, label in enumerate(output_names):
+        nodes.append(
+            helper.make_node("Cast", [f"raw{min(index, 1)}"], [label], to=types[output_type])
+        )
+        outputs.append(helper.make_tensor_value_info(label, types[output_type], size))
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(input_name, types[input_type], [batch, height, width, 3])],
+        outputs,
+        constants,
+    )
+    # IR 10 and opset 18 are read by every ONNX Runtime since 1.18, whichever onnx wrote them.
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(proto)
+    path = folder / f"{name}.onnx"
+    path.write_bytes(proto.SerializeToString())
+    fields: dict[str, Any] = {
+        "name": name,
+        "architecture": "tiny",
+        "input_width": width,
+        "input_height": height,
+        "training_focal_px": 64.0,
+        "focal_range_px": (32.0, 128.0),
+        "min_depth_m": 0.1,
+        "max_depth_m": 80.0,
+        "is_metric": True,
+        "confidence_temperature": 1.0,
+        "sha256": file_sha256(path),
+        "licence": "Apache-2.0",
+        "training_data": "none: arithmetic for tests",
+    }
+    written = dataclasses.replace(ModelCard(**fields), **card)
+    card_path(path).write_text(written.to_json(), encoding="utf-8")
+    return path
