@@ -1,0 +1,176 @@
+"""The pipeline every use shares: an image and its camera in, metres and confidence out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from rosam_core.engines.base import DepthEngine
+from rosam_core.runtime.preprocess import RESIZE_MODES, Resize
+from rosam_core.runtime.scale import metric_scale, unseen_view
+from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
+
+logger = logging.getLogger(__name__)
+
+OUTPUT_SIZES = ("input", "network")
+"""`input`: maps of the image's size; `network`: maps of the network's, with its camera."""
+
+
+class DepthPipeline:
+    """Turns images into depth with one engine. It reuses its buffers: one thread at a time.
+
+    Where nothing was predicted (padding, cropped borders, a network answer that is not a
+    positive number) depth is NaN and confidence 0. Beyond `max_depth_m` depth is +Inf. Below
+    `min_confidence` depth is NaN and confidence stays as predicted.
+    """
+
+    def __init__(
+        self,
+        engine: DepthEngine,
+        *,
+        resize: str = "letterbox",
+        output_size: str = "input",
+        min_confidence: float = 0.0,
+        max_depth_m: float | None = None,
+    ) -> None:
+        """Prepares the buffers.
+
+        Args:
+            engine: Runs the network.
+            resize: One of `preprocess.RESIZE_MODES`.
+            output_size: One of `OUTPUT_SIZES`.
+            min_confidence: Depth below this confidence is NaN, in [0, 1].
+            max_depth_m: Depth beyond this is +Inf [m]; None takes the card's.
+
+        Raises:
+            ValueError: A setting is outside its range.
+        """
+        if resize not in RESIZE_MODES:
+            raise ValueError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZE_MODES)}")
+        if output_size not in OUTPUT_SIZES:
+            raise ValueError(
+                f"unknown output size {output_size!r}: choose one of {', '.join(OUTPUT_SIZES)}"
+            )
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence must be between 0 and 1, got {min_confidence}")
+        if max_depth_m is not None and not max_depth_m > 0:
+            raise ValueError(f"max_depth_m must be positive, got {max_depth_m}")
+        self.engine = engine
+        self.resize = resize
+        self.output_size = output_size
+        self.min_confidence = min_confidence
+        self.max_depth_m = engine.card.max_depth_m if max_depth_m is None else max_depth_m
+        self._batch: UInt8 = np.empty((0, 0, 0, 3), np.uint8)
+        self._plans: dict[tuple[int, int], Resize] = {}
+        self._warned: set[Camera] = set()
+        if not engine.card.is_metric:
+            logger.warning(
+                "model %s gives relative depth, not metres: scale it before use", engine.card.name
+            )
+
+    def predict(self, image: UInt8, camera: Camera) -> DepthPrediction:
+        """Returns depth and confidence of one image.
+
+        Args:
+            image: uint8[H,W,3], RGB.
+            camera: Its intrinsics, of the same size.
+
+        Raises:
+            ValueError: The image is not uint8[H,W,3] or the camera is of another size.
+        """
+        return self.predict_batch([image], [camera])[0]
+
+    def predict_batch(
+        self, images: Sequence[UInt8], cameras: Sequence[Camera]
+    ) -> list[DepthPrediction]:
+        """Returns depth and confidence of several images in one run of the network.
+
+        Args:
+            images: uint8[H,W,3] each, RGB, of any sizes.
+            cameras: Their intrinsics.
+
+        Raises:
+            ValueError: Lengths differ, or an image and its camera do not fit.
+        """
+        if len(images) != len(cameras):
+            raise ValueError(f"got {len(images)} images but {len(cameras)} cameras")
+        if not images:
+            return []
+        card = self.engine.card
+        shape = (len(images), card.input_height, card.input_width, 3)
+        if self._batch.shape != shape:
+            self._batch = np.empty(shape, np.uint8)
+        plans, network_cameras = [], []
+        for slot, image, camera in zip(self._batch, images, cameras, strict=True):
+            plan = self._plan(image)
+            network_cameras.append(plan.camera(camera))
+            plans.append(plan)
+            plan.apply(image, slot)
+        depths, confidences = self.engine.infer(self._batch)
+        return [
+            self._finish(*one)
+            for one in zip(depths, confidences, plans, cameras, network_cameras, strict=True)
+        ]
+
+    def _plan(self, image: UInt8) -> Resize:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"pipeline needs an image uint8[H,W,3] RGB, got {image.dtype}{list(image.shape)}: "
+                "decode it with rosam_core.runtime.image_codec"
+            )
+        height, width = image.shape[:2]
+        plan = self._plans.get((width, height))
+        if plan is None:
+            card = self.engine.card
+            plan = Resize.plan(self.resize, width, height, card.input_width, card.input_height)
+            self._plans[width, height] = plan
+        return plan
+
+    def _finish(
+        self,
+        network_depth: Float32,
+        network_confidence: Float32,
+        plan: Resize,
+        camera: Camera,
+        network_camera: Camera,
+    ) -> DepthPrediction:
+        """Returns the maps of one image by the rules above."""
+        scale = metric_scale(network_camera, self.engine.card)
+        self._warn_once(camera, network_camera)
+        confidence = network_confidence
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Inverse depth is what is interpolated: a plane's inverse depth is linear in the
+            # image, so road and walls come back exact, and +Inf is an ordinary 0.
+            inverse = np.float32(1 / scale) / network_depth
+            if not network_depth.min() > 0:
+                unknown = ~(network_depth > 0)
+                inverse[unknown] = np.nan
+                confidence = np.where(unknown, np.float32(0), confidence)
+            if not (confidence.min() >= 0 and confidence.max() <= 1):
+                confidence = np.clip(np.nan_to_num(confidence, nan=0.0), 0, 1)
+            if self.output_size == "network":
+                depth = plan.blank_padding(inverse, np.nan)
+                confidence = plan.blank_padding(confidence, 0.0)
+            else:
+                depth = plan.restore(inverse, np.nan)
+                confidence = plan.restore(confidence, 0.0)
+            np.reciprocal(depth, out=depth)
+            # Looked up at network size, where it is cheap: most masks have nothing to do.
+            if not inverse.min() >= 1 / self.max_depth_m:
+                np.copyto(depth, np.inf, where=depth > self.max_depth_m)
+            if self.min_confidence > 0:
+                np.copyto(depth, np.nan, where=confidence < self.min_confidence)
+        return DepthPrediction(
+            depth, confidence, network_camera if self.output_size == "network" else camera
+        )
+
+    def _warn_once(self, camera: Camera, network_camera: Camera) -> None:
+        if camera in self._warned:
+            return
+        if len(self._warned) < 64:  # a zoom lens must not grow this for ever
+            self._warned.add(camera)
+            reason = unseen_view(network_camera, self.engine.card)
+            if reason:
+                logger.warning("%s", reason)
