@@ -1,0 +1,301 @@
+"""Finds the cameras of a bag: image topics, each paired with its camera_info."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from rosam_core.runtime.camera_model import camera_from_info
+from rosam_core.runtime.image_codec import decode_compressed, decode_image
+from rosam_core.types import Camera, UInt8
+
+if TYPE_CHECKING:
+    from rosam_core.drives.bag_reader import BagMessage, BagReader
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+DEPTH_ENCODINGS = ("16UC1", "32FC1", "64FC1", "16SC1")
+"""Encodings of depth, disparity and confidence, not of pictures."""
+
+OWN_PICTURES = ("/depth/image_color", "/confidence/image_color")
+"""Names our own outputs end with; the others have a depth encoding."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraTopic:
+    """An image topic with what is known about its camera.
+
+    Attributes:
+        topic: Topic of the images.
+        msgtype: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
+        count: Number of images.
+        encoding: Encoding of the first image, or format for a compressed one.
+        width: Width of the first image [px], 0 if it does not decode.
+        height: Height of the first image [px], 0 if it does not decode.
+        frame_id: Frame of the first image.
+        info_topic: Paired camera_info topic, or None.
+        camera: Intrinsics of the first image, or None.
+        problem: Why there is no camera, or why the first image does not decode; `""` if neither.
+    """
+
+    topic: str
+    msgtype: str
+    count: int
+    encoding: str
+    width: int
+    height: int
+    frame_id: str
+    info_topic: str | None
+    camera: Camera | None
+    problem: str = ""
+
+    @property
+    def base(self) -> str:
+        """Topic without the suffix of a transport: raw and compressed copies share it."""
+        return self.topic.removesuffix("/compressed")
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the camera, beside whose topics the outputs go."""
+        return self.base.rsplit("/", 1)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherImageTopic:
+    """An image topic that is not a camera, and why."""
+
+    topic: str
+    count: int
+    reason: str
+
+
+def decode_picture(message: Any) -> UInt8:
+    """Returns the pixels of a decoded Image or CompressedImage message, uint8[H,W,3] RGB.
+
+    Raises:
+        ImageDecodeError: The picture is damaged or of an unknown encoding.
+    """
+    if hasattr(message, "format"):
+        return decode_compressed(message.format, message.data)
+    return decode_image(
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        bool(message.is_bigendian),
+        message.data,
+    )
+
+
+def camera_of_info(info: Any, image_topic: str) -> Camera:
+    """Returns the intrinsics that a CameraInfo message states for the images of a topic.
+
+    A rectified topic (`image_rect*`) has the projection matrix P and no distortion, any other
+    one K and D. Region of interest and binning are applied.
+
+    Args:
+        info: The decoded message.
+        image_topic: Topic of the images.
+
+    Raises:
+        ValueError: The message states no usable camera.
+    """
+    parts = image_topic.split("/")
+    if any(part.startswith("image_rect") for part in parts) and info.p[0] > 0:
+        k = np.asarray(info.p).reshape(3, 4)[:, :3].ravel()
+        camera = camera_from_info(info.width, info.height, "", (), k)
+    else:
+        camera = camera_from_info(info.width, info.height, info.distortion_model, info.d, info.k)
+    roi = info.roi
+    if roi.width and roi.height and (roi.width, roi.height) != (camera.width, camera.height):
+        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
+    if info.binning_x > 1 or info.binning_y > 1:
+        camera = camera.scaled_to(
+            camera.width // max(1, info.binning_x), camera.height // max(1, info.binning_y)
+        )
+    return camera
+
+
+def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopic]]:
+    """Returns the camera topics of a bag and the image topics that are none, by name."""
+    images = bag.topics_of_type(IMAGE, COMPRESSED_IMAGE)
+    infos = bag.topics_of_type(CAMERA_INFO)
+    first = bag.first_messages([topic.name for topic in [*images, *infos]])
+    first_infos: dict[str, Any] = {}
+    broken_infos: dict[str, str] = {}
+    for topic in infos:
+        if topic.name in first:
+            try:
+                first_infos[topic.name] = first[topic.name].decode()
+            except ValueError as error:
+                broken_infos[topic.name] = str(error)
+    cameras, others = [], []
+    for topic in images:
+        if topic.name not in first:
+            others.append(OtherImageTopic(topic.name, 0, "no messages"))
+            continue
+        found = _examine(first[topic.name], topic.count, first_infos, broken_infos)
+        (cameras if isinstance(found, CameraTopic) else others).append(found)  # type: ignore
+    return cameras, others
+
+
+def _examine(
+    first: BagMessage, count: int, infos: Mapping[str, Any], broken_infos: Mapping[str, str]
+) -> CameraTopic | OtherImageTopic:
+    try:
+        message = first.decode()
+    except ValueError as error:
+        return CameraTopic(
+            first.topic, first.msgtype, count, "?", 0, 0, "", None, None, str(error)
+        )
+    encoding = message.format if first.msgtype == COMPRESSED_IMAGE else message.encoding
+    if any(name in encoding for name in DEPTH_ENCODINGS) or "compressedDepth" in encoding:
+        return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
+    if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
+        return OtherImageTopic(first.topic, count, "is a coloured depth image")
+    frame_id, problem, camera, height, width = message.header.frame_id, "", None, 0, 0
+    try:
+        height, width = decode_picture(message).shape[:2]
+    except ValueError as error:
+        problem = str(error)
+    name = pair_info(first.topic, frame_id, infos, broken_infos)
+    if name is None:
+        problem = problem or f"no camera_info beside {first.topic} or with frame {frame_id!r}"
+    elif name in broken_infos:
+        problem = problem or broken_infos[name]
+    else:
+        try:
+            camera = camera_of_info(infos[name], first.topic)
+        except ValueError as error:
+            problem = problem or f"{name}: {error}"
+    return CameraTopic(
+        first.topic, first.msgtype, count, encoding, width, height, frame_id, name, camera, problem
+    )
+
+
+def pair_info(
+    image_topic: str, frame_id: str, infos: Mapping[str, Any], broken: Iterable[str] = ()
+) -> str | None:
+    """Returns the camera_info topic of an image topic.
+
+    First the sibling in the same namespace, as image_transport has it, then one below the image
+    topic, then the only camera_info of the same frame.
+
+    Args:
+        image_topic: Topic of the images.
+        frame_id: Frame of the images.
+        infos: First CameraInfo message by topic.
+        broken: camera_info topics that do not decode.
+    """
+    base = image_topic.removesuffix("/compressed")
+    names = {*infos, *broken}
+    for name in (base.rsplit("/", 1)[0] + "/camera_info", base + "/camera_info"):
+        if name in names:
+            return name
+    same_frame = [name for name, info in infos.items() if info.header.frame_id == frame_id]
+    return same_frame[0] if frame_id and len(same_frame) == 1 else None
+
+
+def choose_cameras(
+    bag: BagReader, topics: Iterable[str] = ()
+) -> tuple[list[CameraTopic], list[str]]:
+    """Returns the cameras to work on: the named ones, or one topic for every camera.
+
+    Args:
+        bag: An open bag.
+        topics: Names given by the user; none means every camera, and of a raw and a compressed
+            copy of the same images the one with more messages, raw first.
+
+    Returns:
+        cameras: The chosen topics.
+        left_out: Copies of chosen cameras that were left out.
+
+    Raises:
+        ValueError: The bag has no camera, or a name is not one of its cameras.
+    """
+    cameras, others = bag.images
+    by_name = {camera.topic: camera for camera in cameras}
+    reasons = {other.topic: other.reason for other in others}
+    if not cameras:
+        told = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+        types = sorted({topic.msgtype for topic in bag.topics.values()})
+        raise ValueError(
+            f"{bag.path} has no camera topic (Image or CompressedImage): "
+            + (told or (f"it holds {', '.join(types)}" if types else "it holds no messages"))
+        )
+    chosen = []
+    for name in dict.fromkeys(topics):
+        if name in by_name:
+            chosen.append(by_name[name])
+        elif name in reasons:
+            raise ValueError(f"{name} is no camera: it {reasons[name]}")
+        elif name in bag.topics:
+            raise ValueError(f"{name} is no camera: it is a {bag.topics[name].msgtype}")
+        else:
+            near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]}?" if near else f"cameras: {', '.join(by_name)}"
+            raise ValueError(f"no topic {name} in {bag.path}: {hint}")
+    if chosen:
+        return chosen, []
+    best: dict[str, CameraTopic] = {}
+    for camera in sorted(cameras, key=lambda c: (-c.count, c.msgtype != IMAGE)):
+        best.setdefault(camera.base, camera)
+    kept = sorted(best.values(), key=lambda c: c.topic)
+    return kept, sorted(set(by_name) - {camera.topic for camera in kept})
+
+
+def load_camera_file(path: str | Path) -> Camera:
+    """Reads a calibration: a ROS camera calibration YAML, or one with fx, fy, cx, cy.
+
+    Args:
+        path: The file. Both forms name the size as `image_width`/`image_height` or
+            `width`/`height`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a calibration; the message names what is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no camera file at {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"camera file {path} is not YAML: {text}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"camera file {path} holds no named values: expected {_FORMS}")
+    try:
+        width = int(values.get("image_width", values.get("width", 0)))
+        height = int(values.get("image_height", values.get("height", 0)))
+        if not (width and height):
+            raise ValueError("image_width and image_height are missing")
+        if "camera_matrix" in values:
+            k = [float(v) for v in values["camera_matrix"]["data"]]
+            if len(k) != 9:
+                raise ValueError(f"camera_matrix needs 9 numbers, got {len(k)}")
+            model = str(values.get("distortion_model", ""))
+            d = [float(v) for v in values.get("distortion_coefficients", {}).get("data", [])]
+        else:
+            missing = [name for name in ("fx", "fy", "cx", "cy") if name not in values]
+            if missing:
+                raise ValueError(f"{', '.join(missing)} missing: expected {_FORMS}")
+            fx, fy, cx, cy = (float(values[name]) for name in ("fx", "fy", "cx", "cy"))
+            k, model, d = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0], "", []
+        if not all(math.isfinite(v) for v in [*k, *d]):
+            raise ValueError("a value is not finite")
+        return camera_from_info(width, height, model, d, k)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"camera file {path}: {error}") from error
+
+
+_FORMS = "a ROS calibration (camera_matrix) or fx, fy, cx, cy, width, height"

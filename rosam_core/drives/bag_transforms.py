@@ -1,0 +1,147 @@
+"""The frames of a bag: `/tf` and `/tf_static` as a tree that is asked for transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rosam_core.drives.bag_messages import quaternion_of
+from rosam_core.drives.bag_reader import BagReader
+from rosam_core.types import Float64
+
+TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+MAX_GAP_NS = 500_000_000
+"""A moving frame is not known further than this from its nearest transform."""
+
+
+class TransformTree:
+    """Transforms between the frames of a robot, moving ones interpolated in time."""
+
+    def __init__(self) -> None:
+        """Makes an empty tree."""
+        self._parents: dict[str, str] = {}
+        self._static: dict[str, Float64] = {}
+        self._moving: dict[str, list[tuple[int, Float64]]] = {}
+        self._stamps: dict[str, Float64] = {}
+
+    @classmethod
+    def of_bag(cls, bag: BagReader) -> TransformTree:
+        """Reads every transform of a bag."""
+        tree = cls()
+        names = [topic.name for topic in bag.topics_of_type(*TF_TYPES)]
+        for message in bag.messages(names) if names else ():
+            static = message.topic.endswith("static")
+            for transform in message.decode().transforms:
+                stamp = transform.header.stamp
+                tree.add(
+                    transform.header.frame_id,
+                    transform.child_frame_id,
+                    matrix_of(transform.transform),
+                    None if static else stamp.sec * 1_000_000_000 + stamp.nanosec,
+                )
+        return tree
+
+    def add(self, parent: str, child: str, T: Float64, stamp_ns: int | None = None) -> None:
+        """Adds float64[4,4] T_parent_child, for ever or at a time [ns]."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        self._parents[child] = parent
+        if stamp_ns is None:
+            self._static[child] = T
+        else:
+            self._moving.setdefault(child, []).append((stamp_ns, T))
+            self._stamps.pop(child, None)
+
+    def root_of(self, frame: str) -> str:
+        """Returns the frame at the root of the tree that holds `frame`."""
+        return self._chain(frame)[-1]
+
+    def is_moving(self, frame: str) -> bool:
+        """Returns whether any transform between `frame` and its root changes in time."""
+        return any(name in self._moving for name in self._chain(frame))
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Float64 | None:
+        """Returns float64[4,4] T_target_source at a time [ns], or None if it is not known."""
+        target, source = target.lstrip("/"), source.lstrip("/")
+        if target == source:
+            return np.eye(4)
+        targets, sources = self._chain(target), self._chain(source)
+        if targets[-1] != sources[-1]:
+            return None
+        # Frames above the first common one would only add the noise of their interpolation.
+        common = next(name for name in targets if name in sources)
+        T_common_target = self._compose(targets[: targets.index(common)], stamp_ns)
+        T_common_source = self._compose(sources[: sources.index(common)], stamp_ns)
+        if T_common_target is None or T_common_source is None:
+            return None
+        return np.linalg.inv(T_common_target) @ T_common_source
+
+    def _chain(self, frame: str) -> list[str]:
+        chain = [frame.lstrip("/")]
+        while chain[-1] in self._parents and self._parents[chain[-1]] not in chain:
+            chain.append(self._parents[chain[-1]])
+        return chain
+
+    def _compose(self, names: list[str], stamp_ns: int) -> Float64 | None:
+        T: Float64 = np.eye(4)
+        for name in names:
+            step = self._static.get(name)
+            if step is None:
+                step = self._at(name, stamp_ns)
+            if step is None:
+                return None
+            T = step @ T
+        return T
+
+    def _at(self, child: str, stamp_ns: int) -> Float64 | None:
+        if child not in self._stamps:
+            self._moving[child].sort(key=lambda entry: entry[0])
+            self._stamps[child] = np.array([stamp for stamp, _ in self._moving[child]], np.int64)
+        stamps, entries = self._stamps[child], self._moving[child]
+        after = int(np.searchsorted(stamps, stamp_ns))
+        near = [i for i in (after - 1, after) if 0 <= i < len(entries)]
+        if min(abs(int(stamps[i]) - stamp_ns) for i in near) > MAX_GAP_NS:
+            return None
+        if len(near) == 1:
+            return entries[near[0]][1]
+        (t0, T_before), (t1, T_after) = entries[near[0]], entries[near[1]]
+        return interpolate(T_before, T_after, (stamp_ns - t0) / (t1 - t0) if t1 > t0 else 0.0)
+
+
+def interpolate(T_before: Float64, T_after: Float64, share: float) -> Float64:
+    """Returns the rigid transform at `share` in [0, 1] of the way between two, float64[4,4]."""
+    q0, q1 = np.array(quaternion_of(T_before[:3, :3])), np.array(quaternion_of(T_after[:3, :3]))
+    cosine = float(q0 @ q1)
+    if cosine < 0:  # q and -q are the same rotation: take the short way
+        q1, cosine = -q1, -cosine
+    if cosine > 0.9995:  # slerp divides by the sine of a vanishing angle
+        q = (1 - share) * q0 + share * q1
+    else:
+        angle = np.arccos(cosine)
+        q = (np.sin((1 - share) * angle) * q0 + np.sin(share * angle) * q1) / np.sin(angle)
+    T = np.eye(4)
+    T[:3, :3] = rotation_of(q / np.linalg.norm(q))
+    T[:3, 3] = (1 - share) * T_before[:3, 3] + share * T_after[:3, 3]
+    return T
+
+
+def rotation_of(quaternion: Any) -> Float64:
+    """Returns the rotation matrix float64[3,3] of a unit quaternion x, y, z, w."""
+    x, y, z, w = (float(value) for value in quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def matrix_of(transform: Any) -> Float64:
+    """Returns float64[4,4] of a geometry_msgs Transform."""
+    q = np.array([getattr(transform.rotation, name) for name in "xyzw"], np.float64)
+    norm = np.linalg.norm(q)
+    T = np.eye(4)
+    T[:3, :3] = rotation_of(q / norm if norm > 0 else (0, 0, 0, 1))
+    T[:3, 3] = [getattr(transform.translation, name) for name in "xyz"]
+    return T

@@ -1,0 +1,193 @@
+"""A bag as a drive: the frames of one camera with poses and lidar where the bag has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rosam_core.drives.bag_cameras import (
+    CAMERA_INFO,
+    CameraTopic,
+    camera_of_info,
+    choose_cameras,
+    decode_picture,
+    load_camera_file,
+)
+from rosam_core.drives.bag_messages import read_points
+from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
+from rosam_core.drives.bag_transforms import TransformTree
+from rosam_core.drives.base import Drive
+from rosam_core.runtime.camera_model import camera_for_image
+from rosam_core.types import Camera, Float32, Frame
+
+__all__ = [
+    "CAMERA_INFO",
+    "BagMessage",
+    "BagReader",
+    "BagTopic",
+    "CameraTopic",
+    "DamagedBagError",
+    "RosbagDrive",
+    "choose_cameras",
+    "load_camera_file",
+]
+
+MAX_LIDAR_GAP_NS = 100_000_000
+"""A scan further from the image than this is not attached to it."""
+
+
+class RosbagDrive(Drive):
+    """The frames of one camera of a bag.
+
+    Only the times of recording are kept in memory; a frame is read when it is asked for. Each
+    process that indexes the drive opens the bag for itself.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        image_topic: str | None = None,
+        camera: Camera | None = None,
+        *,
+        condition: str = "unknown",
+        lidar_topic: str | None = None,
+    ) -> None:
+        """Indexes a camera of a bag.
+
+        Args:
+            path: A `.bag`, `.mcap` or `.db3` file, or a rosbag2 folder.
+            image_topic: Its images; may be None if the bag has one camera.
+            camera: Intrinsics; those of the camera_info if None.
+            condition: One of `CONDITIONS`, for every frame.
+            lidar_topic: Point clouds to attach; the first such topic if None, none if `""`.
+
+        Raises:
+            ValueError: No such camera, several to choose from, or no intrinsics.
+        """
+        self.path = Path(path)
+        self.condition = condition
+        self._bag: BagReader | None = None
+        self._process = -1
+        bag = self._open()
+        found = choose_cameras(bag, [image_topic] if image_topic else [])[0]
+        if len(found) > 1:
+            names = ", ".join(camera.topic for camera in found)
+            raise ValueError(f"{path} has {len(found)} cameras, name one of {names}")
+        topic = found[0]
+        if camera is None and topic.camera is None:
+            raise ValueError(f"{topic.topic}: {topic.problem}: state the camera")
+        self.name = f"{self.path.stem}:{topic.topic}"
+        self.image_topic = topic.topic
+        self.frame_id = topic.frame_id
+        self._camera = camera
+        self._info_times: list[int] = []
+        self._info_cameras: list[Camera] = []
+        if camera is None and topic.info_topic:
+            self._read_infos(bag, topic.info_topic)
+        lidars = [lidar.name for lidar in bag.lidars]
+        if lidar_topic and lidar_topic not in lidars:
+            raise ValueError(f"no point clouds on {lidar_topic}: the bag has {lidars or 'none'}")
+        chosen = lidar_topic if lidar_topic is not None else (lidars[0] if lidars else "")
+        self.lidar_topic = chosen or None
+        self.stamps_ns, self._images = self._index(bag, topic.topic)
+        self._lidar_stamps, self._lidars = (
+            self._index(bag, chosen) if chosen else (np.zeros(0, np.int64), [])
+        )
+        self.transforms = TransformTree.of_bag(bag)
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Frame:
+        """Reads one frame.
+
+        Raises:
+            IndexError: Outside the drive.
+            ValueError: The image does not decode.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        message = self._read(self.image_topic, self._images[index])
+        decoded = message.decode()
+        image = decode_picture(decoded)
+        camera = self._camera or self._camera_at(message.log_ns)
+        frame_id, stamp = decoded.header.frame_id, message.stamp_ns
+        T_world_camera = None
+        if self.transforms.is_moving(frame_id):
+            root = self.transforms.root_of(frame_id)
+            T_world_camera = self.transforms.lookup(root, frame_id, stamp)
+        return Frame(
+            image=image,
+            camera=camera_for_image(camera, image.shape[1], image.shape[0]),
+            stamp_ns=stamp,
+            T_world_camera=T_world_camera,
+            condition=self.condition,
+            camera_name=self.image_topic,
+            lidar=self._lidar_at(stamp, frame_id),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the open file behind: every process opens its own."""
+        return {**self.__dict__, "_bag": None}
+
+    def _open(self) -> BagReader:
+        if self._bag is None or self._process != os.getpid():
+            self._bag, self._process = BagReader(self.path), os.getpid()
+        return self._bag
+
+    def _index(self, bag: BagReader, topic: str) -> tuple[Any, list[tuple[int, int]]]:
+        """Returns the stamps, and when each message was recorded with its rank at that time."""
+        stamps, places = [], []
+        last, rank = -1, 0
+        for message in bag.messages([topic]):
+            rank = rank + 1 if message.log_ns == last else 0
+            last = message.log_ns
+            stamps.append(message.stamp_ns)
+            places.append((last, rank))
+        return np.array(stamps, np.int64), places
+
+    def _read(self, topic: str, place: tuple[int, int]) -> BagMessage:
+        log_ns, rank = place
+        found = list(self._open().messages([topic], log_ns, log_ns + 1))
+        return found[rank]
+
+    def _read_infos(self, bag: BagReader, topic: str) -> None:
+        for message in bag.messages([topic]):
+            try:
+                camera = camera_of_info(message.decode(), self.image_topic)
+            except ValueError:  # the last good intrinsics stay in use
+                continue
+            if not self._info_cameras or camera != self._info_cameras[-1]:
+                self._info_times.append(message.log_ns)
+                self._info_cameras.append(camera)
+
+    def _camera_at(self, log_ns: int) -> Camera:
+        index = int(np.searchsorted(self._info_times, log_ns, side="right")) - 1
+        return self._info_cameras[max(0, index)]
+
+    def _lidar_at(self, stamp_ns: int, frame_id: str) -> Float32 | None:
+        """Returns the scan nearest in time in the camera's frame, motion removed if known."""
+        if not self._lidars or self.lidar_topic is None:
+            return None
+        nearest = int(np.argmin(np.abs(self._lidar_stamps - stamp_ns)))
+        scan_ns = int(self._lidar_stamps[nearest])
+        if abs(scan_ns - stamp_ns) > MAX_LIDAR_GAP_NS:
+            return None
+        cloud = self._read(self.lidar_topic, self._lidars[nearest]).decode()
+        source = cloud.header.frame_id
+        tree = self.transforms
+        T = tree.lookup(frame_id, source, stamp_ns)
+        if T is None:
+            return None
+        root = tree.root_of(source)
+        if tree.is_moving(source) and tree.is_moving(frame_id) and scan_ns != stamp_ns:
+            T_root_source = tree.lookup(root, source, scan_ns)
+            T_camera_root = tree.lookup(frame_id, root, stamp_ns)
+            if T_root_source is not None and T_camera_root is not None:
+                T = T_camera_root @ T_root_source
+        points = read_points(cloud)
+        return (points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
