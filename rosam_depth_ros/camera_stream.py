@@ -1,0 +1,231 @@
+"""One camera on the graph: its subscriptions, its newest frame and its publishers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from rosam_core.runtime.camera_model import camera_for_image
+from rosam_core.runtime.colormap import colorize_depth
+from rosam_core.types import Camera, DepthPrediction, UInt8
+from rosam_depth_ros import messages
+from rosam_depth_ros.diagnostics import StreamStatistics
+from rosam_depth_ros.parameters import NodeParameters
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+CAMERA_INFO_PATIENCE_S = 1.0
+"""So long does the first frame wait for a `camera_info` before that is an error."""
+
+OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""Reliable, because Fast DDS loses best-effort messages above about 0.5 MB; newest only."""
+
+
+class InputSubscription:
+    """A depth-1 subscription that, if asked for `auto`, settles for best effort when it must."""
+
+    def __init__(
+        self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], qos: str
+    ) -> None:
+        """Subscribes.
+
+        Args:
+            node: The node.
+            kind: Message class.
+            topic: Resolved name.
+            callback: Takes each message.
+            qos: `auto`, `reliable` or `best_effort`.
+        """
+        self._node, self._kind, self.topic, self._callback = node, kind, topic, callback
+        self._auto = qos == "auto"
+        # The event's own callback must not destroy the subscription it belongs to.
+        self._settle_soon = node.create_guard_condition(self._settle)
+        self._subscribe(reliable=qos != "best_effort")
+
+    def _subscribe(self, reliable: bool) -> None:
+        self.reliable = reliable
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=1, reliability=policy)
+        events = None
+        if self._auto and reliable:
+            events = SubscriptionEventCallbacks(
+                incompatible_qos=lambda _: self._settle_soon.trigger()
+            )
+        arguments = (self._kind, self.topic, self._callback, qos)
+        try:
+            self._subscription = self._node.create_subscription(*arguments, event_callbacks=events)
+        except UnsupportedEventTypeError:  # this middleware has no such mismatch
+            self._subscription = self._node.create_subscription(*arguments)
+
+    def _settle(self) -> None:
+        if self.reliable:
+            self._node.destroy_subscription(self._subscription)
+            self._subscribe(reliable=False)
+            self._node.get_logger().info(f"{self.topic} offers best effort only: subscribed so")
+
+
+class CameraStream:
+    """The newest frame of a camera, what is known of its intrinsics, and its outputs.
+
+    Attributes:
+        statistics: Rates, latency and drops.
+        image_topic: Resolved name.
+    """
+
+    def __init__(
+        self, node: Node, parameters: NodeParameters, arrived: threading.Condition
+    ) -> None:
+        """Subscribes and advertises.
+
+        Args:
+            node: The node.
+            parameters: Its parameters at start.
+            arrived: Notified when a frame waits in the slot.
+        """
+        self.statistics = StreamStatistics()
+        self._node = node
+        self._arrived = arrived
+        self._frame: tuple[Image | CompressedImage, float] | None = None
+        self._info: CameraInfo | None = None
+        self._waiting_since: float | None = None
+        self._told: set[tuple[str, int, int]] = set()
+        self._file_camera: tuple[str, Camera] | None = None
+
+        topic = node.resolve_topic_name("image")
+        named_compressed = topic.endswith("/compressed")
+        compressed = parameters.image_transport == "compressed" or (
+            parameters.image_transport == "auto" and named_compressed
+        )
+        if compressed and not named_compressed:
+            topic += "/compressed"
+        self.image_topic = topic
+        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        kind = CompressedImage if compressed else Image
+        qos = parameters.input_qos
+        self._inputs = (
+            InputSubscription(node, CameraInfo, self.camera_info_topic, self._on_info, qos),
+            InputSubscription(node, kind, topic, self._on_image, qos),
+        )
+        create = node.create_publisher
+        self._depth = create(Image, "depth/image", OUTPUT_QOS)
+        self._depth_info = create(CameraInfo, "depth/camera_info", OUTPUT_QOS)
+        self._confidence = create(Image, "confidence/image", OUTPUT_QOS)
+        self._confidence_info = create(CameraInfo, "confidence/camera_info", OUTPUT_QOS)
+        self._color = create(Image, "depth/image_color", OUTPUT_QOS)
+        self._points = create(PointCloud2, "points", OUTPUT_QOS)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        now = time.monotonic()
+        with self._arrived:
+            self.statistics.image_in(replaced=self._frame is not None)
+            self._frame = (message, now)
+            if self._waiting_since is None:
+                self._waiting_since = now
+            self._arrived.notify()
+
+    def _on_info(self, message: CameraInfo) -> None:
+        with self._arrived:
+            self._info = message
+            self._arrived.notify()
+
+    def is_ready(self, parameters: NodeParameters) -> bool:
+        """Returns whether a frame can be taken; the first ones wait a little for `camera_info`."""
+        if self._frame is None:
+            return False
+        if self._info is not None or parameters.fov_deg > 0 or parameters.camera_file:
+            return True
+        since = self._waiting_since or 0.0
+        return time.monotonic() - since > CAMERA_INFO_PATIENCE_S
+
+    def take(self) -> tuple[Image | CompressedImage, float]:
+        """Returns the newest frame and its time of arrival, and empties the slot."""
+        if self._frame is None:
+            raise RuntimeError("no frame waits: ask `is_ready` first")
+        frame, self._frame = self._frame, None
+        return frame
+
+    def camera(
+        self, width: int, height: int, parameters: NodeParameters
+    ) -> tuple[Camera, CameraInfo | None]:
+        """Returns the intrinsics of an image, and the `camera_info` they came from, if any.
+
+        Args:
+            width: Width of the image [px].
+            height: Height of the image [px].
+            parameters: Of this moment.
+
+        Raises:
+            ValueError: No or unusable intrinsics; says which and the remedy.
+        """
+        if parameters.camera_file:
+            camera = self._calibration(parameters.camera_file)
+            self._tell(f"camera_file {parameters.camera_file}", camera)
+            return camera_for_image(camera, width, height), None
+        if parameters.fov_deg > 0:
+            camera = Camera.from_fov(parameters.fov_deg, width, height)
+            self._tell(f"fov_deg {parameters.fov_deg:g}", camera)
+            return camera, None
+        info = self._info
+        if info is None:
+            raise ValueError(
+                f"none received on {self.camera_info_topic}: publish or remap it, or set fov_deg "
+                "or camera_file"
+            )
+        return camera_for_image(messages.camera_from_message(info), width, height), info
+
+    def _calibration(self, path: str) -> Camera:
+        if self._file_camera is None or self._file_camera[0] != path:
+            from rosam_core.drives.bag_cameras import load_camera_file
+
+            self._file_camera = (path, load_camera_file(path))
+        return self._file_camera[1]
+
+    def _tell(self, source: str, camera: Camera) -> None:
+        key = (source, camera.width, camera.height)
+        if key not in self._told:
+            self._told.add(key)
+            self._node.get_logger().warning(
+                f"camera_info is not used: {source} gives fx={camera.fx:.1f} fy={camera.fy:.1f} "
+                f"for {camera.width}x{camera.height}"
+            )
+
+    def publish(
+        self,
+        picture: UInt8,
+        prediction: DepthPrediction,
+        message: Image | CompressedImage,
+        info: CameraInfo | None,
+        parameters: NodeParameters,
+    ) -> None:
+        """Publishes the outputs of one frame, the optional ones only to subscribers.
+
+        Args:
+            picture: The input, uint8[H,W,3] RGB.
+            prediction: What the network made of it.
+            message: The input message, whose header the outputs keep.
+            info: The `camera_info` used, or None.
+            parameters: Of this moment.
+        """
+        header = message.header
+        camera_info = messages.camera_info_message(prediction.camera, header, info)
+        self._depth.publish(
+            messages.depth_message(prediction.depth, header, parameters.depth_encoding)
+        )
+        self._depth_info.publish(camera_info)
+        self._confidence.publish(messages.confidence_message(prediction.confidence, header))
+        self._confidence_info.publish(camera_info)
+        if self._color.get_subscription_count():
+            colored = colorize_depth(prediction.depth, parameters.color_max_depth_m)
+            self._color.publish(messages.rgb_message(colored, header))
+        if self._points.get_subscription_count():
+            cloud = messages.cloud_of(prediction, picture, parameters.points_stride)
+            self._points.publish(messages.points_message(cloud, header))

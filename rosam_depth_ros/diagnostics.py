@@ -1,0 +1,173 @@
+"""What the node says about itself: rates, latency, drops, and errors that do not flood the log."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+ERROR_PERIOD_S = 5.0
+"""An error of one kind is logged at once and then at most this often."""
+
+SILENCE_S = 2.0
+"""Without an image for this long the status is a warning."""
+
+MAX_KINDS = 64
+
+
+class ErrorLog:
+    """Counts errors by kind and passes each kind on at most once every `ERROR_PERIOD_S`.
+
+    The kind of an error is its stage and its text without the numbers, so that two truncated
+    frames are one kind, and a truncated frame and an unknown encoding are two.
+    """
+
+    def __init__(self, log: Callable[[str], object], clock: Callable[[], float] = time.monotonic):
+        """Starts empty.
+
+        Args:
+            log: Takes one line.
+            clock: Monotonic seconds.
+        """
+        self.counts: Counter[str] = Counter()
+        self.last_text = ""
+        self.last_time_s = -1e9
+        self._log = log
+        self._clock = clock
+        self._logged_at: dict[str, float] = {}
+        self._held_back: Counter[str] = Counter()
+
+    def add(self, stage: str, error: Exception | str) -> None:
+        """Counts one error and logs it unless its kind was logged a moment ago.
+
+        Args:
+            stage: `model`, `image`, `camera_info`, `inference` or `output`.
+            error: What went wrong.
+        """
+        text = " ".join(str(error).split()) or type(error).__name__
+        now = self._clock()
+        self.counts[stage] += 1
+        self.last_text, self.last_time_s = f"{stage}: {text}", now
+        kind = stage + re.sub(r"\d+(\.\d+)?", "#", text)
+        if kind not in self._logged_at and len(self._logged_at) >= MAX_KINDS:
+            kind = stage
+        if now - self._logged_at.get(kind, -1e9) < ERROR_PERIOD_S:
+            self._held_back[kind] += 1
+            return
+        self._logged_at[kind] = now
+        held_back = self._held_back.pop(kind, 0)
+        self._log(f"{stage}: {text}" + (f" ({held_back} more like it)" if held_back else ""))
+
+
+class RosLogHandler(logging.Handler):
+    """Passes what library code logs on to the node's ROS logger."""
+
+    def __init__(self, logger: Any) -> None:
+        """Keeps the logger.
+
+        Args:
+            logger: A rclpy logger.
+        """
+        super().__init__(logging.INFO)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Logs one record; one line each, as rclpy fixes the severity of a calling line."""
+        text = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+
+class StreamStatistics:
+    """Rates, latencies and drops of one camera; safe to use from several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts empty.
+
+        Args:
+            clock: Monotonic seconds.
+        """
+        self.dropped = 0
+        self.received = 0
+        self.published = 0
+        self.last_in_s = -1e9
+        self.last_out_s = -1e9
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latencies_ms: deque[float] = deque(maxlen=300)
+        self._mark = (clock(), 0, 0)
+
+    def image_in(self, replaced: bool) -> None:
+        """Notes an arrival; `replaced` if a waiting frame made room for it."""
+        with self._lock:
+            self.received += 1
+            self.dropped += replaced
+            self.last_in_s = self._clock()
+
+    def image_out(self, arrived_s: float) -> None:
+        """Notes that the outputs of the frame that arrived at `arrived_s` are published."""
+        with self._lock:
+            self.published += 1
+            self.last_out_s = self._clock()
+            self._latencies_ms.append((self.last_out_s - arrived_s) * 1000)
+
+    def figures(self) -> dict[str, str]:
+        """Returns rates since the last call, and latency of the last 300 frames, as text."""
+        with self._lock:
+            now = self._clock()
+            then, received, published = self._mark
+            self._mark = (now, self.received, self.published)
+            elapsed = max(now - then, 1e-6)
+            ordered = sorted(self._latencies_ms)
+            figures = {
+                "images_in": str(self.received),
+                "images_out": str(self.published),
+                "dropped": str(self.dropped),
+                "fps_in": f"{(self.received - received) / elapsed:.2f}",
+                "fps_out": f"{(self.published - published) / elapsed:.2f}",
+            }
+        for name, share in (("latency_ms_p50", 0.5), ("latency_ms_p95", 0.95)):
+            index = min(len(ordered) - 1, int(share * len(ordered)))
+            figures[name] = f"{ordered[index]:.2f}" if ordered else "nan"
+        return figures
+
+
+def status_message(
+    name: str, statistics: StreamStatistics, errors: ErrorLog, engine: str, model: str
+) -> DiagnosticStatus:
+    """Returns the status of the node.
+
+    ERROR without a model or while the newest event is an error, WARN without images, else OK.
+
+    Args:
+        name: Of the node and its image topic.
+        statistics: Of its camera.
+        errors: Of the whole node.
+        engine: Name of the running engine, empty while none is loaded.
+        model: Path of the model.
+    """
+    now = time.monotonic()
+    status = DiagnosticStatus(name=name, hardware_id=engine or "none")
+    if not engine or (
+        errors.last_time_s > statistics.last_out_s and now - errors.last_time_s < ERROR_PERIOD_S
+    ):
+        status.level, status.message = DiagnosticStatus.ERROR, errors.last_text or "loading model"
+    elif now - statistics.last_in_s > SILENCE_S:
+        status.level, status.message = DiagnosticStatus.WARN, "no image arrives"
+    else:
+        status.level, status.message = DiagnosticStatus.OK, "publishing depth"
+    values = statistics.figures()
+    values |= {"engine": engine, "model": model, "last_error": errors.last_text}
+    values |= {f"errors_{stage}": str(n) for stage, n in sorted(dict(errors.counts).items())}
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return status

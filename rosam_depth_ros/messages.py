@@ -1,0 +1,162 @@
+"""ROS messages to numpy arrays and back, without copying pixels one by one."""
+
+from __future__ import annotations
+
+import array
+import copy
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from rosam_core.runtime.camera_model import camera_from_info
+from rosam_core.runtime.image_codec import decode_compressed, decode_image
+from rosam_core.types import Camera, Float32, UInt8
+
+DEPTH_ENCODINGS = ("32FC1", "16UC1")
+"""What `depth_message` can write."""
+
+
+def image_to_rgb(message: Image | CompressedImage) -> UInt8:
+    """Returns the picture of an image message, uint8[H,W,3] RGB.
+
+    Args:
+        message: Raw or compressed.
+
+    Raises:
+        ImageDecodeError: The encoding is not known or the data do not fit it.
+    """
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.format, memoryview(message.data))
+    return decode_image(
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        bool(message.is_bigendian),
+        memoryview(message.data),
+    )
+
+
+def camera_from_message(message: CameraInfo) -> Camera:
+    """Returns the camera of a `camera_info`, with its region of interest and binning applied.
+
+    Raises:
+        ValueError: The message is not a calibration; says what is wrong.
+    """
+    camera = camera_from_info(
+        message.width,
+        message.height,
+        message.distortion_model,
+        [float(v) for v in message.d],
+        [float(v) for v in message.k],
+    )
+    roi = message.roi
+    if roi.width and roi.height:
+        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
+    if message.binning_x > 1 or message.binning_y > 1:
+        camera = camera.scaled_to(
+            camera.width // max(1, message.binning_x), camera.height // max(1, message.binning_y)
+        )
+    return camera
+
+
+def camera_info_message(
+    camera: Camera, header: Header, source: CameraInfo | None = None
+) -> CameraInfo:
+    """Returns the `camera_info` of an output image.
+
+    Args:
+        camera: Intrinsics of the output.
+        header: Header of the output.
+        source: The input's `camera_info`, whose rectification and projection are kept.
+    """
+    if source is not None and (source.width, source.height) == (camera.width, camera.height):
+        message = copy.copy(source)
+        message.header = header
+        return message
+    message = CameraInfo(header=header, width=camera.width, height=camera.height)
+    message.distortion_model = camera.distortion_model or "plumb_bob"
+    message.d = list(camera.distortion) or [0.0] * 5
+    k = camera.K
+    message.k = k.ravel().tolist()
+    message.r = np.eye(3).ravel().tolist()
+    if source is not None and source.p[0] > 0 and source.p[5] > 0:
+        # The projection of the rectified image, taken along with the resize of the raw one.
+        message.r = source.r
+        k_source = camera_from_message(source).K
+        resize = k @ np.linalg.inv(k_source)
+        message.p = (resize @ np.array(source.p).reshape(3, 4)).ravel().tolist()
+    else:
+        message.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
+    return message
+
+
+def depth_message(depth: Float32, header: Header, encoding: str = "32FC1") -> Image:
+    """Returns a depth image as REP 118 has it.
+
+    Args:
+        depth: float32[H,W] [m]; NaN = unknown, +Inf = beyond range.
+        header: Header of the input image.
+        encoding: `32FC1` (metres) or `16UC1` (millimetres; 0 = unknown or beyond 65.535 m).
+
+    Raises:
+        ValueError: Another encoding.
+    """
+    if encoding == "32FC1":
+        return _image(depth, header, encoding)
+    if encoding != "16UC1":
+        raise ValueError(f"depth encoding must be one of {DEPTH_ENCODINGS}, got {encoding!r}")
+    millimetres = np.rint(depth * np.float32(1000))
+    in_range = (millimetres >= 0) & (millimetres <= 65535)  # false for NaN and Inf
+    return _image(np.where(in_range, millimetres, 0).astype(np.uint16), header, encoding)
+
+
+def confidence_message(confidence: Float32, header: Header) -> Image:
+    """Returns a confidence image, `32FC1`.
+
+    Args:
+        confidence: float32[H,W] in [0, 1].
+        header: Header of the input image.
+    """
+    return _image(confidence, header, "32FC1")
+
+
+def rgb_message(picture: UInt8, header: Header) -> Image:
+    """Returns an `rgb8` image of uint8[H,W,3]."""
+    return _image(picture, header, "rgb8")
+
+
+def points_message(cloud: np.ndarray, header: Header) -> PointCloud2:
+    """Returns a point cloud message.
+
+    Args:
+        cloud: Structured array [N] of numpy fields, such as x, y, z (float32) and rgb.
+        header: Header of the input image.
+    """
+    kinds = {"f4": PointField.FLOAT32, "u4": PointField.UINT32, "u1": PointField.UINT8}
+    message = PointCloud2(header=header, height=1, width=len(cloud), is_dense=True)
+    for name in cloud.dtype.names or ():
+        kind, offset = cloud.dtype.fields[name][:2]  # type: ignore[index]
+        message.fields.append(
+            PointField(name=name, offset=offset, datatype=kinds[kind.str[1:]], count=1)
+        )
+    message.point_step = cloud.dtype.itemsize
+    message.row_step = message.point_step * len(cloud)
+    message.data = _bytes(cloud)
+    return message
+
+
+def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:
+    height, width = pixels.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.step = width * pixels[0, 0].nbytes
+    message.data = _bytes(pixels)
+    return message
+
+
+def _bytes(values: np.ndarray) -> array.array[int]:
+    # array.array is what rclpy hands on untouched: 0.1 ms at 1600x900 float, numpy takes 302 ms.
+    data = array.array("B")
+    data.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return data

@@ -1,0 +1,169 @@
+"""Records topics of the live graph into a bag, with the time at which every message arrived.
+
+`ros2 bag record` does not come with a pip-only ROS; the demo uses this instead:
+
+    python -m rosam_depth_ros.recorder OUT.mcap --topic /depth/image=sensor_msgs/msg/Image
+
+It ends on SIGINT or SIGTERM, or when nothing arrived for `--idle` seconds after the first message.
+Beside the bag it writes `OUT.arrivals.jsonl`, one line a message: topic, header stamp, arrival on
+the steady clock, both in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from rosam_core.drives.bag_reader import BagMessage
+from rosam_core.drives.bag_writer import BagWriter
+
+
+def message_type(name: str) -> Any:
+    """Returns the Python class of a message type.
+
+    Args:
+        name: Such as `sensor_msgs/msg/Image`.
+
+    Raises:
+        ValueError: There is no such type on this machine.
+    """
+    try:
+        package, folder, kind = name.split("/")
+        return getattr(importlib.import_module(f"{package}.{folder}"), kind)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ValueError(
+            f"unknown message type {name!r}: expected one like sensor_msgs/msg/Image"
+        ) from error
+
+
+def arrivals_path(bag: Path) -> Path:
+    """Returns where the arrival times of a recording lie."""
+    return bag.with_suffix(".arrivals.jsonl")
+
+
+class Recorder(Node):
+    """Subscribes to topics and writes what comes, serialized, in a thread of its own."""
+
+    def __init__(self, bag: Path, topics: Mapping[str, str]) -> None:
+        """Subscribes at once.
+
+        Args:
+            bag: The bag to write; one that is there is replaced.
+            topics: Message type by topic; every type must begin with a header.
+        """
+        super().__init__("rosam_recorder")
+        self.last_arrival_s: float | None = None
+        self._bag = bag
+        self._types = dict(topics)
+        self._queue: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
+        # Deep, so that a burst on a loaded machine waits here instead of being lost.
+        qos = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+        for topic, kind in topics.items():
+            self.create_subscription(
+                message_type(kind),
+                topic,
+                lambda raw, topic=topic: self._keep(topic, raw),
+                qos,
+                raw=True,
+            )
+        self._writer_error: Exception | None = None
+        self._thread = threading.Thread(target=self._write, name="bag writer")
+        self._thread.start()
+
+    def _keep(self, topic: str, raw: bytes) -> None:
+        arrived_ns = time.monotonic_ns()
+        self.last_arrival_s = arrived_ns / 1e9
+        self._queue.put((topic, bytes(raw), arrived_ns))
+
+    def _write(self) -> None:
+        try:
+            with (
+                BagWriter(self._bag, overwrite=True, compress=False) as writer,
+                arrivals_path(self._bag).open("w", encoding="utf-8") as arrivals,
+            ):
+                while (item := self._queue.get()) is not None:
+                    topic, raw, arrived_ns = item
+                    kind = self._types[topic]
+                    stamp_ns = BagMessage(topic, kind, 0, raw, is_ros1=False).stamp_ns
+                    # The bag runs on the drive's clock, so that it plays like the drive.
+                    writer.write_raw(topic, kind, raw, stamp_ns)
+                    line = {"topic": topic, "stamp_ns": stamp_ns, "arrived_ns": arrived_ns}
+                    arrivals.write(json.dumps(line) + "\n")
+        except Exception as error:  # reported by the main thread, which ends the recording
+            self._writer_error = error
+
+    @property
+    def failed(self) -> Exception | None:
+        """Why the bag cannot be written, if so."""
+        return self._writer_error
+
+    def finish(self) -> None:
+        """Writes what is left and closes the bag."""
+        self._queue.put(None)
+        self._thread.join()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the recorder until a signal or until the graph falls silent.
+
+    Args:
+        argv: Arguments without the program name; the process's own if None.
+
+    Returns:
+        0 = recorded, 1 = nothing arrived or the bag could not be written.
+    """
+    parser = argparse.ArgumentParser(prog="recorder", description=__doc__)
+    parser.add_argument("bag", type=Path, help="MCAP to write; replaced if there")
+    parser.add_argument("--topic", action="append", required=True, metavar="NAME=TYPE")
+    parser.add_argument("--idle", type=float, default=0.0, help="end after this silence [s]")
+    args = parser.parse_args(argv)
+    topics = dict(item.split("=", 1) for item in args.topic if "=" in item)
+    if len(topics) != len(args.topic):
+        parser.error("--topic needs NAME=TYPE, such as /depth/image=sensor_msgs/msg/Image")
+    stop = threading.Event()
+    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        node = Recorder(args.bag, topics)
+    except ValueError as error:
+        print(f"recorder: {error}", file=sys.stderr)
+        rclpy.shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    print("recorder: ready", flush=True)  # whoever started this waits for the line
+    try:
+        while not stop.is_set() and node.failed is None:
+            executor.spin_once(timeout_sec=0.2)
+            last = node.last_arrival_s
+            if args.idle and last is not None and time.monotonic() - last > args.idle:
+                break
+    except ExternalShutdownException:
+        pass
+    node.finish()
+    error = node.failed
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if error is not None:
+        print(f"recorder: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
