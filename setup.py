@@ -32,7 +32,7 @@ setup(
         "rosam_core.runtime",
         "rosam_depth_ros",
     ],
-    package_data={"rosam_core": ["weights/*.onnx", "weights/*.json"]},
+    package_data={"rosam_core": ["weights/*.onnx", "weights/*.json", "evaluation/report.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
@@ -80,7 +80,7 @@ setup(
             "matplotlib>=3.8",
             "mypy>=1.11",
             "onnx>=1.16",
-            "pytest>=8",
+            "pytest>=7.4",
             "pytest-timeout>=2.3",
             "ruff>=0.8",
         ],
