@@ -201,6 +201,7 @@ class CameraStream:
     def publish(
         self,
         picture: UInt8,
+        camera: Camera,
         prediction: DepthPrediction,
         message: Image | CompressedImage,
         info: CameraInfo | None,
@@ -210,6 +211,7 @@ class CameraStream:
 
         Args:
             picture: The input, uint8[H,W,3] RGB.
+            camera: Intrinsics of the input.
             prediction: What the network made of it.
             message: The input message, whose header the outputs keep.
             info: The `camera_info` used, or None.
@@ -227,5 +229,7 @@ class CameraStream:
             colored = colorize_depth(prediction.depth, parameters.color_max_depth_m)
             self._color.publish(messages.rgb_message(colored, header))
         if self._points.get_subscription_count():
-            cloud = messages.cloud_of(prediction, picture, parameters.points_stride)
-            self._points.publish(messages.points_message(cloud, header))
+            stride = parameters.points_stride
+            self._points.publish(
+                messages.points_message(prediction, picture, camera, stride, header)
+            )

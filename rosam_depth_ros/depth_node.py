@@ -171,7 +171,7 @@ class DepthNode(Node):
             stage = "inference"
             prediction = pipeline.predict(picture, camera)
             stage = "output"
-            stream.publish(picture, prediction, message, info, parameters)
+            stream.publish(picture, camera, prediction, message, info, parameters)
             stream.statistics.image_out(arrived_s)
         except Exception as error:  # the node outlives every frame
             self.errors.add(stage, _in_words(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import copy
+import dataclasses
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
@@ -11,7 +12,8 @@ from std_msgs.msg import Header
 
 from rosam_core.runtime.camera_model import camera_from_info
 from rosam_core.runtime.image_codec import decode_compressed, decode_image
-from rosam_core.types import Camera, Float32, UInt8
+from rosam_core.runtime.pointcloud import FIELDS, POINT_STEP, organized_cloud
+from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
 
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 """What `depth_message` can write."""
@@ -127,22 +129,43 @@ def rgb_message(picture: UInt8, header: Header) -> Image:
     return _image(picture, header, "rgb8")
 
 
-def points_message(cloud: np.ndarray, header: Header) -> PointCloud2:
-    """Returns a point cloud message.
+def points_message(
+    prediction: DepthPrediction, picture: UInt8, camera: Camera, stride: int, header: Header
+) -> PointCloud2:
+    """Returns a coloured point cloud in image order; NaN where depth is unknown or infinite.
 
     Args:
-        cloud: Structured array [N] of numpy fields, such as x, y, z (float32) and rgb.
+        prediction: Depth and its camera.
+        picture: The input image, uint8[H,W,3] RGB.
+        camera: Intrinsics of `picture`.
+        stride: Every n-th pixel of every n-th row of the depth is a point.
         header: Header of the input image.
     """
-    kinds = {"f4": PointField.FLOAT32, "u4": PointField.UINT32, "u1": PointField.UINT8}
-    message = PointCloud2(header=header, height=1, width=len(cloud), is_dense=True)
-    for name in cloud.dtype.names or ():
-        kind, offset = cloud.dtype.fields[name][:2]  # type: ignore[index]
-        message.fields.append(
-            PointField(name=name, offset=offset, datatype=kinds[kind.str[1:]], count=1)
-        )
-    message.point_step = cloud.dtype.itemsize
-    message.row_step = message.point_step * len(cloud)
+    c = prediction.camera
+    depth = prediction.depth[::stride, ::stride]
+    height, width = depth.shape
+    thinned = dataclasses.replace(
+        c,
+        fx=c.fx / stride,
+        fy=c.fy / stride,
+        cx=c.cx / stride,
+        cy=c.cy / stride,
+        width=width,
+        height=height,
+    )
+    # The nearest pixel of the picture in the direction of each point, whatever the two sizes.
+    columns = np.rint((np.arange(width) - thinned.cx) * camera.fx / thinned.fx + camera.cx)
+    rows = np.rint((np.arange(height) - thinned.cy) * camera.fy / thinned.fy + camera.cy)
+    columns = np.clip(columns, 0, camera.width - 1).astype(int)
+    rows = np.clip(rows, 0, camera.height - 1).astype(int)
+    cloud = organized_cloud(depth, picture[rows[:, None], columns], thinned)
+    message = PointCloud2(header=header, height=height, width=width)
+    message.fields = [
+        PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
+        for name, offset in FIELDS
+    ]
+    message.point_step = POINT_STEP
+    message.row_step = POINT_STEP * width
     message.data = _bytes(cloud)
     return message
 
