@@ -2,24 +2,24 @@
 
     ros2 run rosam_depth_ros replay_node --ros-args -p source:=drive.mcap
 
-At the end it prints one line of JSON: frames, outputs, drops, latency.
+At the end it prints one line of JSON: frames, depths that came back, drops, latency.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import signal
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -30,13 +30,214 @@ from sensor_msgs.msg import Image
 
 from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.drives.playback import Playback, PlaybackMessage, open_playback, prefetch
-from rosam_depth_ros import parameters as declarations
+from rosam_depth_ros.replay_parameters import ReplayParameters, declare
 
 CLOCK_PERIOD_S = 0.01
+FRAME_TYPES = ("Image", "CompressedImage", "CameraInfo", "PointCloud2")
 
 
-@dataclasses.dataclass(frozen=True)
-class ReplayParameters:
-    """The node's parameters; the fields are the declarations."""
+class ReplayNode(Node):
+    """Publishes the serialized messages of a drive and times the depth that comes back."""
 
-    source: str = declarations.parameter("", "Bag, or folder of a synthetic drive.", read_only=True)
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        """Opens the drive and creates the publishers.
+
+        Args:
+            ended: Tells whether the replay is to stop.
+
+        Raises:
+            ValueError: A parameter is wrong, or the drive cannot be replayed.
+            FileNotFoundError: There is no such drive.
+        """
+        super().__init__("replay_node")
+        self.parameters: ReplayParameters = declare(self)
+        if not self.parameters.source:
+            raise ValueError("parameter source is empty: name a bag or a synthetic drive")
+        self._playback: Playback = open_playback(
+            self.parameters.source,
+            image_topic=self.parameters.image_topic,
+            conditions=[name for name in self.parameters.condition.split(",") if name],
+            compressed=self.parameters.compressed,
+        )
+        self._ended = ended
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
+        self._outputs = {
+            topic: self._create_publisher(topic, kind)
+            for topic, kind in sorted(self._playback.topics.items())
+        }
+        self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
+        self._clock_due_s = 0.0
+        self._waiting: dict[int, float] = {}  # when the frame of a stamp was published
+        self._latencies_s: list[float] = []
+        # Serialized, so that counting an output does not cost its conversion.
+        self.create_subscription(
+            Image, self.parameters.output_topic, self._on_output, QoSProfile(depth=10), raw=True
+        )
+
+    def _create_publisher(self, topic: str, kind: str) -> Any:
+        package, folder, name = kind.split("/")
+        message_class = getattr(self._import(f"{package}.{folder}"), name, None)
+        if message_class is None:
+            self.get_logger().warning(f"{topic} is not replayed: {kind} is not installed")
+            return None
+        # Depth 1 for frames: a late subscriber gets the newest one. Transforms must all arrive.
+        qos = QoSProfile(depth=1 if name in FRAME_TYPES else 100)
+        qos.reliability = ReliabilityPolicy.RELIABLE
+        if topic.endswith("tf_static"):
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        return self.create_publisher(message_class, topic, qos)
+
+    @staticmethod
+    def _import(module: str) -> Any:
+        try:
+            return importlib.import_module(module)
+        except ImportError:
+            return None
+
+    def _on_output(self, raw: bytes) -> None:
+        arrived_s = time.monotonic()
+        stamp = BagMessage("", "", 0, raw, is_ros1=False).stamp_ns
+        if stamp in self._waiting:
+            self._latencies_s.append(arrived_s - self._waiting.pop(stamp))
+
+    def play(self) -> dict[str, Any]:
+        """Replays the drive; returns the statistics."""
+        self._wait_for_graph()
+        started_s = time.monotonic()
+        frames = 0
+        while not self._ended():
+            frames += self._play_once()
+            if not self.parameters.loop:
+                break
+        duration_s = time.monotonic() - started_s
+        self._spin_until(self.parameters.timeout_s, lambda: not self._waiting)
+        return self._statistics(frames, duration_s)
+
+    def _wait_for_graph(self) -> None:
+        image = self._outputs[self._playback.image_topic]
+        output = self.parameters.output_topic
+
+        def ready() -> bool:
+            return image.get_subscription_count() > 0 and self.count_publishers(output) > 0
+
+        if self.parameters.wait_s and not self._spin_until(self.parameters.wait_s, ready):
+            if not self._ended():
+                self.get_logger().warning(
+                    f"after {self.parameters.wait_s:g} s nobody listens to "
+                    f"{self._playback.image_topic} and publishes {output}: replaying anyway"
+                )
+        elif self.parameters.wait_s:
+            self._spin_until(0.2, lambda: False)  # matching is not mutual at once
+
+    def _play_once(self) -> int:
+        """Publishes everything once; returns the number of frames."""
+        frames, first_ns, start_s = 0, None, time.monotonic()
+        for message in prefetch(self._playback.messages()):
+            if first_ns is None:
+                first_ns = message.time_ns
+            if not self.parameters.lockstep:
+                due_s = start_s + (message.time_ns - first_ns) / 1e9 / self.parameters.rate
+                self._wait_until(due_s, message.time_ns)
+            if self._ended():
+                break
+            self._publish(message)
+            if message.frame_stamp_ns is not None:
+                frames += 1
+                if self.parameters.lockstep:
+                    self._wait_for_depth(message.frame_stamp_ns)
+        return frames
+
+    def _publish(self, message: PlaybackMessage) -> None:
+        if self.parameters.clock:
+            self._publish_clock(message.time_ns)
+        publisher = self._outputs[message.topic]
+        if publisher is None:
+            return
+        if message.frame_stamp_ns is not None:
+            self._waiting[message.frame_stamp_ns] = time.monotonic()
+        publisher.publish(message.cdr)
+
+    def _publish_clock(self, time_ns: int) -> None:
+        sec, nanosec = divmod(time_ns, 1_000_000_000)
+        self._clock_publisher.publish(Clock(clock=Time(sec=sec, nanosec=nanosec)))
+
+    def _wait_until(self, due_s: float, due_ns: int) -> None:
+        """Serves outputs and keeps /clock running until it is time for the next message."""
+        while not self._ended() and (left_s := due_s - time.monotonic()) > 0:
+            if self.parameters.clock and time.monotonic() >= self._clock_due_s:
+                self._clock_due_s = time.monotonic() + CLOCK_PERIOD_S
+                self._publish_clock(due_ns - int(left_s * self.parameters.rate * 1e9))
+            self._executor.spin_once(timeout_sec=min(left_s, CLOCK_PERIOD_S))
+        self._executor.spin_once(timeout_sec=0)
+
+    def _wait_for_depth(self, stamp_ns: int) -> None:
+        timeout_s = self.parameters.timeout_s
+        arrived = self._spin_until(timeout_s, lambda: stamp_ns not in self._waiting)
+        if not arrived and not self._ended():
+            self.get_logger().warning(
+                f"no depth with stamp {stamp_ns} within {timeout_s:g} s",
+                throttle_duration_sec=5.0,
+            )
+
+    def _spin_until(self, timeout_s: float, done: Callable[[], bool]) -> bool:
+        end_s = time.monotonic() + timeout_s
+        while not done():
+            if self._ended() or time.monotonic() >= end_s:
+                return False
+            self._executor.spin_once(timeout_sec=0.02)
+        return True
+
+    def _statistics(self, frames: int, duration_s: float) -> dict[str, Any]:
+        latencies_ms = 1e3 * np.array(self._latencies_s)
+        points = {"p50": 50, "p95": 95, "max": 100}
+        return {
+            "source": self.parameters.source,
+            "image_topic": self._playback.image_topic,
+            "lockstep": self.parameters.lockstep,
+            "frames": frames,
+            "depths": len(self._latencies_s),
+            "drops": frames - len(self._latencies_s),
+            "duration_s": round(duration_s, 3),
+            "frames_per_s": round(frames / duration_s, 2) if duration_s > 0 else None,
+            "latency_ms": {
+                name: round(float(np.percentile(latencies_ms, share)), 2)
+                for name, share in points.items()
+            }
+            if len(latencies_ms)
+            else None,
+        }
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Replays one drive; ends at its end, or on SIGINT or SIGTERM.
+
+    Args:
+        args: Command line with `--ros-args`; the process's own if None.
+
+    Returns:
+        0 = replayed or stopped by a signal, 1 = the drive or a parameter is wrong.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = ReplayNode(ended.is_set)
+        text = json.dumps(node.play())
+        print(text, flush=True)
+        if node.parameters.statistics_file:
+            Path(node.parameters.statistics_file).write_text(text + "\n", encoding="utf-8")
+    except (ValueError, OSError, ParameterException) as error:
+        print(f"replay_node: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
