@@ -6,13 +6,14 @@ from pathlib import Path
 from setuptools import setup
 
 NAME = "rosam_depth_ros"
+ROOT = Path(__file__).resolve().parent  # `colcon build --symlink-install` runs a linked setup.py
 SHARE = f"share/{NAME}"
 
 setup(
     name=NAME,
     version="0.1.0",
     description="Depth and calibrated confidence for any robot camera, by day, at night, in rain",
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
