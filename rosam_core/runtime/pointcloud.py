@@ -91,13 +91,23 @@ def organized_cloud(depth: Float32, image: UInt8, camera: Camera) -> Float32:
             f"point cloud needs an image of the depth's size {list(depth.shape)}, got "
             f"{list(image.shape)}"
         )
-    z = np.where(np.isfinite(depth), depth, np.float32(np.nan))
-    # Bytes B, G, R, 0 in memory are 0x00RRGGBB; OpenCV's opaque alpha would make a NaN of red.
-    packed = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).view("<u4")
-    packed &= np.uint32(0x00FFFFFF)
-    # merge interleaves at memory speed, four times quicker than strided writes by numpy.
-    colour = packed.reshape(depth.shape).view(np.float32)
-    cloud: Float32 = cv2.merge([rays[0] * z, rays[1] * z, z, colour])  # type: ignore[assignment]
+    height, width = depth.shape
+    cloud: Float32 = np.empty((height, width, 4), np.float32)
+    # Bands whose temporaries stay in cache and off mmap: three times quicker than whole images.
+    band = max(1, 16384 // width)
+    for top in range(0, height, band):
+        rows = slice(top, top + band)
+        z = np.where(np.isfinite(depth[rows]), depth[rows], np.float32(np.nan))
+        # Bytes B, G, R, 0 in memory are 0x00RRGGBB; OpenCV's opaque alpha could make it a NaN.
+        colour = cv2.cvtColor(image[rows], cv2.COLOR_RGB2BGRA).view("<u4")
+        colour &= np.uint32(0x00FFFFFF)
+        columns = [
+            rays[0, rows] * z,
+            rays[1, rows] * z,
+            z,
+            colour.reshape(z.shape).view(np.float32),
+        ]
+        cv2.merge(columns, dst=cloud[rows])
     return cloud
 
 
