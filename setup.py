@@ -73,6 +73,7 @@ setup(
         "sam": ["segment-anything>=1.0", "torchvision"],
         "openvino": ["openvino>=2024.4"],
         "tensorrt": ["tensorrt>=10.3", "cuda-python>=12"],
+        "test": ["pytest>=7.4"],  # by this name `colcon test` knows to run pytest
         "dev": [
             "catkin-pkg>=1.0",
             "codespell>=2.3",

@@ -167,7 +167,7 @@ def test_extras_are_the_documented_ones(requirements: list[Requirement]) -> None
     named = {
         match[1] for r in requirements if (match := re.search(r'extra == "(\w+)"', str(r.marker)))
     }
-    assert named == {"ros", "train", "sam", "openvino", "tensorrt", "dev"}
+    assert named == {"ros", "train", "sam", "openvino", "tensorrt", "test", "dev"}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
