@@ -212,7 +212,15 @@ def test_launch_tests_skip_by_launch_pytest(repository: Path) -> None:
 def _environment(prefix: Path) -> dict[str, str]:
     """The environment of a person who uses `prefix`, with this Python and its packages."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "AMENT_PREFIX_PATH": str(prefix)}
+    python_path = os.pathsep.join(_of_others(os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    prefixes = os.pathsep.join([str(prefix), os.environ.get("AMENT_PREFIX_PATH", "")])
+    named = {"PATH": path, "PYTHONPATH": python_path, "AMENT_PREFIX_PATH": prefixes}
+    return {**os.environ, **named}
+
+
+def _of_others(paths: list[str]) -> list[str]:
+    """Leaves out where this package is installed already, as under `colcon test`."""
+    return [path for path in paths if path and not (Path(path) / "rosam_core").exists()]
 
 
 def _check_imports_from(prefix: Path, environment: dict[str, str]) -> None:
@@ -238,30 +246,36 @@ def _check_installed(prefix: Path, environment: dict[str, str]) -> None:
     decoy = prefix / "elsewhere" / "rosam_depth_ros"  # must not be imported from where one stands
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise SystemExit('imported from the working folder')")
-    node = subprocess.Popen(
-        [str(prefix / "lib/rosam_depth_ros/depth_node")],
-        env=environment,
-        cwd=decoy.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    log = prefix / "log.txt"
+    with log.open("w") as stream:
+        node = subprocess.Popen(
+            [str(prefix / "lib/rosam_depth_ros/depth_node")],
+            env=environment,
+            cwd=decoy.parent,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
     try:
-        time.sleep(8)
-        assert node.poll() is None, node.communicate()[0]
+        end = time.monotonic() + 60
+        while "waiting for /image" not in log.read_text():
+            assert node.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
         node.send_signal(signal.SIGTERM)
-        output, _ = node.communicate(timeout=20)
+        assert node.wait(timeout=20) == 0, log.read_text()
     finally:
         node.kill()
-    assert node.returncode == 0, output
 
 
 @pytest.mark.slow
 def test_pip_install_gives_a_node_that_runs(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     prefix = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(prefix)], check=True)
+    environment = _environment(prefix)
+    environment["PATH"] = os.pathsep.join([str(prefix / "bin"), environment["PATH"]])
     done = subprocess.run(
         [str(prefix / "bin/python"), "-m", "pip", "install", "--no-deps", str(wheel.filename)],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -269,10 +283,8 @@ def test_pip_install_gives_a_node_that_runs(wheel: zipfile.ZipFile, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     # The dependencies are borrowed from the environment that runs this test.
     site = next((prefix / "lib").glob("python*/site-packages"))
-    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    borrowed = [path for path in sys.path if path.endswith("-packages")]
     (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
-    environment = _environment(prefix)
-    environment["PATH"] = os.pathsep.join([str(prefix / "bin"), environment["PATH"]])
     done = subprocess.run(
         [str(prefix / "bin/rosam"), "--help"],
         env=environment,
