@@ -293,5 +293,5 @@ def _open_problem(path: Path, kind: str, error: Exception) -> str:
             f"{path} is an MCAP file with profile {profile!r}, expected 'ros2': "
             f"only ROS 2 recordings hold camera messages that can be read here"
         )
-    text = str(error).rstrip(".") or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"{path} cannot be read, it looks truncated or damaged ({text}): {REPAIR[kind]}"
