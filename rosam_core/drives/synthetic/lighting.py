@@ -72,7 +72,7 @@ def random_light(seed: int, condition: str) -> Light:
         return (float(r), float(g), float(b))
 
     if condition == "day-clear":
-        cloudy = rng.random() ** 1.3
+        cloudy = rng.random() ** 2
         warm = math.exp(-math.degrees(elevation) / 14)
         strength = 2.6 * max(0.0, 1 - cloudy * 1.25)
         return Light(

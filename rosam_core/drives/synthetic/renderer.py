@@ -17,6 +17,7 @@ from rosam_core.drives.synthetic.textures import noise
 from rosam_core.drives.synthetic.world import World
 
 MAX_DEPTH_M = 250.0  # farther surfaces count as sky: +Inf
+FRAME_S = 0.1  # the interval that a shutter share refers to
 MIRROR_SHRINK = 2  # reflections are rendered at half the size
 
 
@@ -50,14 +51,13 @@ def _view(worlds: Sequence[World], indices: Sequence[int], device: torch.device)
 
 
 def _flow(g: GBuffer, view: View, worlds: Sequence[World], indices: Sequence[int]) -> Tensor:
-    """Returns image motion over one frame interval caused by the camera, float[b,h,w,2] [px]."""
+    """Returns image motion over `FRAME_S` caused by the camera, float[b,h,w,2] [px]."""
     flows = []
     for b, (world, index) in enumerate(zip(worlds, indices, strict=True)):
-        other = index + 1 if index + 1 < len(world) else index - 1
-        if other < 0:
-            flows.append(torch.zeros_like(g.point[b, ..., :2]))
-            continue
-        T = torch.as_tensor(world.camera_pose(other), dtype=torch.float32, device=g.point.device)
+        ahead = world.travel[index] + world.speed(index) * FRAME_S
+        T = torch.as_tensor(
+            world.camera_pose_at(float(ahead)), dtype=torch.float32, device=g.point.device
+        )
         p = (g.point[b] - T[:3, 3]) @ T[:3, :3]
         z = p[..., 2].clamp_min(0.5)
         u = view.K[b, 0, 0] * p[..., 0] / z + view.K[b, 0, 2]
@@ -66,9 +66,7 @@ def _flow(g: GBuffer, view: View, worlds: Sequence[World], indices: Sequence[int
         here = torch.stack([xs, ys], -1).to(u)
         moved = torch.stack([u, v], -1) - here
         fits = torch.isfinite(g.depth[b]) & (p[..., 2] > 0.5)
-        # Beyond one frame a second the interval says nothing about the shutter.
-        scale = min(1.0, world.fps / 10.0)
-        flows.append((moved * fits[..., None]).clamp(-120, 120) * scale)
+        flows.append((moved * fits[..., None]).clamp(-120, 120))
     return torch.stack(flows)
 
 

@@ -148,11 +148,22 @@ class World:
             poses[i] = (x, y, angle + thing.heading)
         return poses
 
+    def speed(self, index: int) -> float:
+        """Returns the speed of the camera at a frame [m/s]."""
+        if len(self.travel) < 2:
+            return 0.0
+        i = min(index, len(self.travel) - 2)
+        return float(self.travel[i + 1] - self.travel[i]) * self.fps
+
     def camera_pose(self, index: int) -> Float64:
-        """Returns T_world_camera, float64[4,4], camera x right, y down, z forward."""
-        x, y, heading = self.on_path(self.travel[index])
+        """Returns T_world_camera of a frame, float64[4,4], camera x right, y down, z forward."""
+        return self.camera_pose_at(float(self.travel[index]))
+
+    def camera_pose_at(self, distance: float) -> Float64:
+        """Returns T_world_camera, float64[4,4], `distance` metres along the ego path."""
+        x, y, heading = self.on_path(distance)
         height, pitch, roll, yaw = self.mount
-        phase = self.travel[index]
+        phase = distance
         pitch = pitch + math.radians(0.25) * math.sin(phase * 0.9) * math.sin(phase * 0.23)
         cy, sy = math.cos(heading + yaw), math.sin(heading + yaw)
         T_world_body = np.array([[cy, -sy, 0, x], [sy, cy, 0, y], [0, 0, 1, height], [0, 0, 0, 1]])
