@@ -51,6 +51,7 @@ def write_drive(
     progress: Callable[[int], None] = lambda done: None,
     schedule: Sequence[str] | None = None,
     device: str = "cpu",
+    indices: Sequence[int] | None = None,
 ) -> None:
     """Renders one drive, or what is missing of it.
 
@@ -60,6 +61,8 @@ def write_drive(
         progress: Called with 1 after each frame.
         schedule: One condition a frame: only that one is rendered of each frame.
         device: A torch device.
+        indices: Only these frames, as one of several processes does; `drive.json` is left to a
+            last call without it, which finds every frame rendered.
 
     Raises:
         ValueError: The folder holds a drive of another recipe, or a condition is unknown.
@@ -85,7 +88,7 @@ def write_drive(
         recipe.seed, recipe.frames, recipe.fps, (width * k, height * k), recipe.fov_deg
     )
     renderer = Renderer(device)
-    for index in range(recipe.frames):
+    for index in range(recipe.frames) if indices is None else indices:
         names = recipe.conditions if schedule is None else (schedule[index],)
         stem = f"{index:06d}"
         images = {name: folder / "images" / name / f"{stem}{recipe.suffix}" for name in names}
@@ -113,6 +116,8 @@ def write_drive(
             points.replace(folder / "lidar" / f"{stem}.npy")
         disk.save_atomically(last, disk.encode_ids(ids.cpu().numpy().astype(np.uint16)))
         progress(1)
+    if indices is not None:
+        return
     camera = world.camera.scaled_to(width, height)
     meta = {
         "format": disk.FORMAT,
