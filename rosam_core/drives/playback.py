@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import json
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -48,11 +49,13 @@ class Playback(abc.ABC):
     Attributes:
         topics: Message type by topic.
         image_topic: The camera in question.
+        info_topic: Its camera_info, `""` if it has none.
         frames: Number of its images.
     """
 
     topics: dict[str, str]
     image_topic: str
+    info_topic: str
     frames: int
 
     @abc.abstractmethod
@@ -77,6 +80,7 @@ class BagPlayback(Playback):
         self._bag = BagReader(path)
         camera = choose_cameras(self._bag, [image_topic] if image_topic else [])[0][0]
         self.image_topic, self.frames = camera.topic, camera.count
+        self.info_topic = camera.info_topic or ""
         self.topics = {
             topic.name: TF if topic.msgtype in TF_TYPES else topic.msgtype
             for topic in self._bag.topics_of_type(*REPLAYED_TYPES)
@@ -109,11 +113,11 @@ class DrivePlayback(Playback):
             compressed: Publish JPEG instead of raw images.
         """
         self._drive, self._frame_id, self._compressed = drive, frame_id, compressed
-        self._info_topic = f"{namespace}/camera_info"
+        self.info_topic = f"{namespace}/camera_info"
         self.image_topic = f"{namespace}/image_raw" + ("/compressed" if compressed else "")
         self.frames = len(drive)
         self.topics = {
-            self._info_topic: CAMERA_INFO,
+            self.info_topic: CAMERA_INFO,
             "/tf": TF,
             self.image_topic: COMPRESSED_IMAGE if compressed else IMAGE,
         }
@@ -129,7 +133,7 @@ class DrivePlayback(Playback):
         def made(topic: str, message: Any, stamp: int | None = None) -> PlaybackMessage:
             return PlaybackMessage(topic, at, bag_messages.serialize(message), stamp)
 
-        yield made(self._info_topic, bag_messages.camera_info(*where, frame.camera))
+        yield made(self.info_topic, bag_messages.camera_info(*where, frame.camera))
         if frame.T_world_camera is not None:
             edge = ("map", self._frame_id, frame.T_world_camera)
             yield made("/tf", bag_messages.transforms(at, [edge]))
@@ -175,23 +179,17 @@ def open_playback(
         ValueError: It cannot be replayed.
     """
     path = Path(path)
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        from rosam_core.drives.opening import find_kind
+    if not (path / "drive.json").is_file():
+        return BagPlayback(path, image_topic)
+    from rosam_core.drives.synthetic.drive import SyntheticDrive
 
-        if (path / "drive.json").is_file() and find_kind(path) == "synthetic":
-            from rosam_core.drives.synthetic.drive import SyntheticDrive
-
-            names = list(conditions) or [_first_condition(path)]
-            frames = len(SyntheticDrive(path, names[0]))
-            return DrivePlayback(SyntheticDrive(path, split_conditions(names, frames)), **options)
-    return BagPlayback(path, image_topic)
-
-
-def _first_condition(folder: Path) -> str:
-    import json
-
-    described = json.loads((folder / "drive.json").read_text(encoding="utf-8"))
-    return str(described["conditions"][0])
+    rendered = json.loads((path / "drive.json").read_text(encoding="utf-8"))["conditions"]
+    names = list(conditions) or rendered[:1]
+    missing = [name for name in names if name not in rendered]
+    if missing:
+        raise ValueError(f"{path} is rendered in {', '.join(rendered)}, not in {missing[0]}")
+    frames = len(SyntheticDrive(path, names[0]))
+    return DrivePlayback(SyntheticDrive(path, split_conditions(names, frames)), **options)
 
 
 def prefetch(source: Iterator[T], depth: int = 8) -> Iterator[T]:

@@ -1,0 +1,94 @@
+"""Replays a drive through `depth_node`: `ros2 launch rosam_depth_ros replay.launch.py bag:=X`."""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+HERE = Path(__file__).resolve().parent
+
+ARGUMENTS = {
+    "bag": ("", "Bag, or folder of a synthetic drive, to replay."),
+    "image": ("", "Image topic of the bag; empty: its first camera."),
+    "model": ("", "Path of the ONNX model, its card beside it; empty: the packaged one."),
+    "engine": ("auto", "What runs the network."),
+    "threads": ("0", "Threads of the engine; 0: one per core."),
+    "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
+    "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
+    "rate": ("1.0", "Speed of the replay, 1 = as recorded."),
+    "lockstep": ("false", "Wait for the depth of each frame before the next one is published."),
+    "condition": ("", "Of a synthetic drive: one, or several separated by commas."),
+    "statistics_file": ("", "Write frames, drops and latency here, as JSON."),
+}
+"""Name, default and description of every launch argument."""
+
+PASSED_ON = ("model", "engine", "threads", "fov_deg", "camera_file")
+
+
+def camera_of(source, image):
+    """Returns the image topic to replay, its camera_info and the namespace of its outputs."""
+    from rosam_core.drives.playback import open_playback
+
+    playback = open_playback(source, image_topic=image)
+    topic = playback.image_topic
+    base = topic[: -len("/compressed")] if topic.endswith("/compressed") else topic
+    return topic, playback.info_topic, base.rpartition("/")[0]
+
+
+def start(context):
+    """Returns the actions, now that the arguments have values."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if not value["bag"]:
+        raise RuntimeError("replay.launch.py needs bag:=PATH, a bag or a synthetic drive")
+    image, camera_info, namespace = camera_of(value["bag"], value["image"])
+    depth = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(HERE / "depth.launch.py")),
+        launch_arguments={
+            "image": image,
+            "camera_info": camera_info,
+            "namespace": namespace,
+            **{name: value[name] for name in PASSED_ON},
+        }.items(),
+    )
+    replay = Node(
+        package="rosam_depth_ros",
+        executable="replay_node",
+        name="replay_node",
+        namespace=namespace,
+        parameters=[
+            {
+                "source": value["bag"],
+                "image_topic": value["image"],
+                "rate": float(value["rate"]),
+                "lockstep": value["lockstep"].lower() in ("true", "1", "yes"),
+                "condition": value["condition"],
+                "statistics_file": value["statistics_file"],
+            }
+        ],
+        output="screen",
+        emulate_tty=True,
+    )
+    # The replay's end is the end of it all: `depth_node` alone would wait for ever.
+    end = RegisterEventHandler(
+        OnProcessExit(target_action=replay, on_exit=[Shutdown(reason="the replay has ended")])
+    )
+    return [depth, end, replay]
+
+
+def generate_launch_description():
+    """Returns the launch description."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])

@@ -1,0 +1,254 @@
+"""Replay: what is published, in which order and when; and the node on a real graph."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bag_samples import FRAME_ID, START_NS, STEP_NS, ShortDrive, write_camera_bag
+
+from rosam_core.drives.bag_reader import BagMessage
+from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.playback import (
+    BagPlayback,
+    DrivePlayback,
+    open_playback,
+    prefetch,
+    split_conditions,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", ["a.mcap", "a.bag"])
+def test_a_bag_is_replayed_as_cdr_in_order(tmp_path, name):
+    stamps = write_camera_bag(tmp_path / name)
+    with BagWriter(tmp_path / f"full-{name}") as writer:
+        for index, stamp in enumerate(stamps):
+            writer.write_image("/a/image", stamp, "a", np.full((2, 2, 3), index, np.uint8))
+            writer.write_transforms(stamp, [("map", "a", np.eye(4))])
+            writer.write_points("/points", stamp, "a", np.zeros((1, 3), np.float32))
+    playback = BagPlayback(tmp_path / f"full-{name}")
+    assert playback.topics == {
+        "/a/image": "sensor_msgs/msg/Image",
+        "/tf": "tf2_msgs/msg/TFMessage",
+        "/points": "sensor_msgs/msg/PointCloud2",
+    }
+    assert (playback.image_topic, playback.frames) == ("/a/image", 3)
+    messages = list(playback.messages())
+    assert [m.time_ns for m in messages] == sorted(s for s in stamps for _ in range(3))
+    frames = [m for m in messages if m.frame_stamp_ns is not None]
+    assert [m.frame_stamp_ns for m in frames] == stamps
+    images = [BagMessage("", "sensor_msgs/msg/Image", 0, m.cdr, False).decode() for m in frames]
+    assert [image.data[0] for image in images] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_drive_is_replayed_as_one_camera(compressed):
+    playback = DrivePlayback(ShortDrive(), compressed=compressed)
+    image_topic = "/camera/image_raw" + ("/compressed" if compressed else "")
+    assert (playback.image_topic, playback.frames) == (image_topic, 3)
+    messages = list(playback.messages())
+    # The camera_info comes first, so that a node can use the very first image.
+    assert [m.topic for m in messages[:3]] == ["/camera/camera_info", "/tf", image_topic]
+    assert [m.frame_stamp_ns for m in messages[2::3]] == [START_NS + i * STEP_NS for i in range(3)]
+    last = messages[-1]
+    image = BagMessage("", playback.topics[image_topic], 0, last.cdr, False).decode()
+    assert image.header.frame_id == "camera_optical"
+    if not compressed:
+        assert np.array_equal(np.asarray(image.data).reshape(48, 64, 3), ShortDrive()[2].image)
+
+
+def test_a_drive_is_split_into_its_conditions():
+    names = ["day-clear", "day-rain", "night"]
+    assert split_conditions(names, 7) == ["day-clear"] * 3 + ["day-rain"] * 2 + ["night"] * 2
+    assert split_conditions(["fog"], 2) == ["fog", "fog"]
+    for wrong, frames in ((["snow"], 5), ([], 5), (["fog", "night"], 1)):
+        with pytest.raises(ValueError, match=f"cannot split {frames} frames"):
+            split_conditions(wrong, frames)
+
+
+def test_nothing_to_replay(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no bag at"):
+        open_playback(tmp_path / "absent.mcap")
+    (tmp_path / "drive.json").write_text('{"conditions": ["day-clear"]}')
+    with pytest.raises(ValueError, match="is rendered in day-clear, not in night"):
+        open_playback(tmp_path, conditions=["night"])
+
+
+def test_reading_ahead_keeps_the_order_and_passes_errors_on():
+    assert list(prefetch(iter(range(100)), depth=3)) == list(range(100))
+
+    def failing():
+        yield 1
+        raise ValueError("damaged")
+
+    read = prefetch(failing())
+    assert next(read) == 1
+    with pytest.raises(ValueError, match="damaged"):
+        next(read)
+
+
+def test_reading_ahead_stops_with_its_reader():
+    seen = []
+
+    def endless():
+        while True:
+            seen.append(1)
+            yield 1
+
+    read = prefetch(endless(), depth=2)
+    next(read)
+    read.close()
+    count = len(seen)
+    time.sleep(0.2)
+    assert len(seen) == count <= 5
+
+
+def start_replay(tmp_path, **parameters):
+    command = [sys.executable, "-m", "rosam_depth_ros.replay_node", "--ros-args"]
+    for name, value in parameters.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        command += ["-p", f"{name}:={text}"]
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "ROS_LOG_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class Echo:
+    """Answers every image with an image of the same stamp, like a depth node would."""
+
+    def __init__(self, answer=lambda count: True):
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import CameraInfo, Image
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("echo", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.stamps, self.infos, self.clock = [], [], []
+        self.depth = self.node.create_publisher(Image, "depth/image", QoSProfile(depth=1))
+        self.answer = answer
+        for kind, topic, act in (
+            (Image, "/front/image_raw", self.reply),
+            (CameraInfo, "/front/camera_info", self.infos.append),
+            (Clock, "/clock", lambda m: self.clock.append(nanoseconds(m.clock))),
+        ):
+            self.node.create_subscription(kind, topic, act, QoSProfile(depth=10))
+
+    def reply(self, message):
+        self.stamps.append(nanoseconds(message.header.stamp))
+        assert message.header.frame_id == FRAME_ID
+        if self.answer(len(self.stamps)):
+            self.depth.publish(message)
+
+    def spin_while_running(self, process, timeout_s=30.0):
+        end = time.monotonic() + timeout_s
+        while process.poll() is None and time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+        self.executor.spin_once(timeout_sec=0.05)
+
+    def close(self):
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+def nanoseconds(stamp):
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+@pytest.fixture
+def echo():
+    echo = Echo()
+    yield echo
+    echo.close()
+
+
+@pytest.mark.ros
+def test_lockstep_waits_for_every_depth(tmp_path, echo):
+    stamps = write_camera_bag(tmp_path / "a.mcap", frames=20)
+    process = start_replay(
+        tmp_path, source=tmp_path / "a.mcap", lockstep=True, statistics_file=tmp_path / "s.json"
+    )
+    echo.spin_while_running(process)
+    out, error = process.communicate(timeout=10)
+    assert process.returncode == 0, error
+    assert echo.stamps == stamps
+    assert len(echo.infos) == 20
+    figures = json.loads(out.strip().splitlines()[-1])
+    assert figures == json.loads((tmp_path / "s.json").read_text())
+    assert (figures["frames"], figures["depths"], figures["drops"]) == (20, 20, 0)
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["max"] < 5000
+    assert echo.clock == sorted(echo.clock)
+    assert echo.clock[-1] == stamps[-1]
+
+
+@pytest.mark.ros
+def test_at_rate_the_replay_takes_its_time_and_counts_what_is_missing(tmp_path, echo):
+    stamps = write_camera_bag(tmp_path / "a.bag", frames=11)  # one second, and ROS 1
+    echo.answer = lambda count: count % 2 == 1
+    process = start_replay(tmp_path, source=tmp_path / "a.bag", rate=2, timeout_s=0.5)
+    echo.spin_while_running(process)
+    out, error = process.communicate(timeout=10)
+    assert process.returncode == 0, error
+    figures = json.loads(out.strip().splitlines()[-1])
+    assert 0.5 <= figures["duration_s"] < 0.8
+    assert echo.stamps == stamps
+    assert (figures["frames"], figures["depths"], figures["drops"]) == (11, 6, 5)
+    # /clock runs between the frames as well.
+    assert len(echo.clock) > 30
+    assert echo.clock == sorted(echo.clock)
+    assert stamps[0] <= echo.clock[0] <= echo.clock[-1] <= stamps[-1]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_status_0(tmp_path, echo, number):
+    write_camera_bag(tmp_path / "a.mcap", frames=600)
+    process = start_replay(tmp_path, source=tmp_path / "a.mcap")
+    end = time.monotonic() + 20
+    while len(echo.stamps) < 3 and time.monotonic() < end:
+        echo.executor.spin_once(timeout_sec=0.02)
+    assert len(echo.stamps) >= 3
+    process.send_signal(number)
+    out, error = process.communicate(timeout=10)
+    assert process.returncode == 0, error
+    assert json.loads(out.strip().splitlines()[-1])["frames"] < 600
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "parameter source is empty: name a bag or a synthetic drive"),
+        ({"source": "absent.mcap"}, "no bag at absent.mcap"),
+        ({"source": "a.mcap", "image_topic": "/front/image"}, "did you mean /front/image_raw?"),
+        ({"source": "a.mcap", "rate": 0}, "parameter rate must be in [0.01, 100], got 0"),
+        ({"source": "a.mcap", "rate": "fast"}, "parameter rate must be a float, got 'fast'"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told_in_one_line(tmp_path, parameters, message):
+    write_camera_bag(tmp_path / "a.mcap")
+    if parameters.get("source") == "a.mcap":
+        parameters = {**parameters, "source": tmp_path / "a.mcap"}
+    process = start_replay(tmp_path, **parameters)
+    out, error = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    told = [line for line in error.splitlines() if line.startswith("replay_node: ")]
+    assert len(told) == 1
+    assert message in told[0]
+    assert "Traceback" not in error
