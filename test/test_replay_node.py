@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from bag_samples import FRAME_ID, START_NS, STEP_NS, ShortDrive, write_camera_bag
+from bag_samples import FRAME_ID, START_NS, STEP_NS, ShortDrive, grey, write_camera_bag
 
 from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.drives.bag_writer import BagWriter
@@ -73,12 +74,48 @@ def test_a_drive_is_split_into_its_conditions():
             split_conditions(wrong, frames)
 
 
+def write_synthetic(folder, brightness, frames=4):
+    """Writes a drive as `rosam synth` does, every condition being one grey."""
+    for name in ("depth", "instances", *(f"images/{c}" for c in brightness)):
+        (folder / name).mkdir(parents=True)
+    described = {"format": "rosam-synthetic-1", "seed": 1, "fps": 10, "image_suffix": ".png"}
+    described |= {"width": 64, "height": 48, "fx": 64.0, "fy": 64.0, "cx": 31.5, "cy": 23.5}
+    described |= {"conditions": list(brightness), "frames": []}
+    for index in range(frames):
+        pose = {"stamp_ns": START_NS + index * STEP_NS, "T_world_camera": np.eye(4).tolist()}
+        described["frames"].append(pose)
+        for condition, value in brightness.items():
+            cv2.imwrite(f"{folder}/images/{condition}/{index:06d}.png", grey(value))
+        for name in ("depth", "instances"):
+            cv2.imwrite(f"{folder}/{name}/{index:06d}.png", np.full((48, 64), 256, np.uint16))
+    (folder / "drive.json").write_text(json.dumps(described))
+
+
+def test_a_synthetic_drive_changes_its_condition_on_the_way(tmp_path):
+    write_synthetic(tmp_path / "d", {"day-clear": 200, "day-rain": 120, "night": 30})
+
+    def greys(conditions):
+        playback = open_playback(tmp_path / "d", conditions=conditions)
+        frames = [m for m in playback.messages() if m.frame_stamp_ns is not None]
+        kind = playback.topics[playback.image_topic]
+        return [BagMessage("", kind, 0, m.cdr, False).decode().data[0] for m in frames]
+
+    assert greys(["night"]) == [30] * 4
+    assert greys([]) == [200] * 4
+    assert greys(["day-clear", "night"]) == [200, 200, 30, 30]
+    with pytest.raises(ValueError, match="was not rendered in"):
+        open_playback(tmp_path / "d", conditions=["fog"])
+
+
 def test_nothing_to_replay(tmp_path):
     with pytest.raises(FileNotFoundError, match="no bag at"):
         open_playback(tmp_path / "absent.mcap")
     (tmp_path / "drive.json").write_text('{"conditions": ["day-clear"]}')
-    with pytest.raises(ValueError, match="is rendered in day-clear, not in night"):
-        open_playback(tmp_path, conditions=["night"])
+    with pytest.raises(ValueError, match="is not a synthetic drive"):
+        open_playback(tmp_path)
+    (tmp_path / "drive.json").write_text("[")
+    with pytest.raises(ValueError, match="Expecting value"):
+        open_playback(tmp_path)
 
 
 def test_reading_ahead_keeps_the_order_and_passes_errors_on():

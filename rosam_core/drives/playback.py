@@ -183,13 +183,16 @@ def open_playback(
         return BagPlayback(path, image_topic)
     from rosam_core.drives.synthetic.drive import SyntheticDrive
 
-    rendered = json.loads((path / "drive.json").read_text(encoding="utf-8"))["conditions"]
-    names = list(conditions) or rendered[:1]
-    missing = [name for name in names if name not in rendered]
-    if missing:
-        raise ValueError(f"{path} is rendered in {', '.join(rendered)}, not in {missing[0]}")
+    names = list(conditions) or _rendered(path)[:1]
     frames = len(SyntheticDrive(path, names[0]))
     return DrivePlayback(SyntheticDrive(path, split_conditions(names, frames)), **options)
+
+
+def _rendered(folder: Path) -> list[str]:
+    described = json.loads((folder / "drive.json").read_text(encoding="utf-8"))
+    known = described.get("conditions") if isinstance(described, dict) else None
+    # A file that is no drive is told by the drive itself, whatever it is asked for.
+    return list(known or CONDITIONS)
 
 
 def prefetch(source: Iterator[T], depth: int = 8) -> Iterator[T]:
