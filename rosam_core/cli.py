@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"rosam_core.commands.{name}")
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and hasattr(args, "overrides") and all("=" in w and w[0] != "-" for w in rest):
+        args.overrides += rest  # argparse gives up on positionals that follow an option
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",

@@ -1,0 +1,70 @@
+"""Scores a student in torch while it trains: metric, by condition, on held-out samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from rosam_core.drives.training_samples import ValidationSamples
+
+CONFIDENT_RATIO = 1.25
+
+
+@torch.no_grad()
+def evaluate_student(
+    student: nn.Module, samples: ValidationSamples, batch_size: int, device: torch.device
+) -> dict[str, dict[str, float]]:
+    """Returns figures by condition, and their mean over conditions as `"all"`.
+
+    Every figure is the mean over images of the mean over their pixels with depth, without any
+    scaling of the prediction.
+
+    Args:
+        student: In evaluation mode or not; it is evaluated in it and put back.
+        samples: Whole, letterboxed frames.
+        batch_size: Images at a time.
+        device: Where the student is.
+
+    Returns:
+        `abs_rel`, `delta1` (share within a factor 1.25) and `confidence` (its mean, which equals
+        delta1 where it is calibrated).
+    """
+    was_training = student.training
+    student.eval()
+    figures: dict[str, list[tuple[float, float, float]]] = {}
+    for start in range(0, len(samples), batch_size):
+        numbers = range(start, min(start + batch_size, len(samples)))
+        batch = [samples[i] for i in numbers]
+        images = torch.from_numpy(np.stack([s["image"] for s in batch])).to(device).float() / 255
+        output = student(images)
+        log_depth = -torch.log(output["inverse_depth"]).cpu()
+        log_b = output["log_b"].cpu()
+        for k, number in enumerate(numbers):
+            valid = torch.from_numpy(batch[k]["valid"])
+            if not bool(valid.any()):
+                continue
+            error = (log_depth[k] - torch.from_numpy(batch[k]["log_depth"]))[valid]
+            confidence = 1 - torch.exp(-math.log(CONFIDENT_RATIO) * torch.exp(-log_b[k][valid]))
+            row = (
+                float((torch.exp(error) - 1).abs().mean()),
+                float((error.abs() < math.log(CONFIDENT_RATIO)).float().mean()),
+                float(confidence.mean()),
+            )
+            figures.setdefault(samples.condition(number), []).append(row)
+    student.train(was_training)
+    report = {
+        condition: dict(
+            zip(("abs_rel", "delta1", "confidence"), np.mean(rows, axis=0).tolist(), strict=True)
+        )
+        for condition, rows in sorted(figures.items())
+    }
+    if not report:
+        raise ValueError("no validation frame has a pixel with depth in range")
+    report["all"] = {
+        name: float(np.mean([f[name] for f in report.values()]))
+        for name in ("abs_rel", "delta1", "confidence")
+    }
+    return report

@@ -1,0 +1,116 @@
+"""What both students share: input normalisation, output parametrisation, checkpoint loading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Bounds of the network's own output: wide enough never to bind on a road, tight enough that
+# exp() of an untrained network stays finite in half precision.
+LOG_DEPTH_RANGE = (math.log(0.2), math.log(2000.0))
+LOG_B_RANGE = (math.log(0.01), math.log(2.0))
+INITIAL_DEPTH_M = 15.0
+INITIAL_B = 0.3
+
+
+class ImageNormalisation(nn.Module):
+    """Maps RGB in [0, 1] to the zero-mean, unit-variance colours of ImageNet."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps float[b,3,h,w] in [0, 1] to float[b,3,h,w]."""
+        return (images - self.mean) / self.std
+
+
+def initialise_head(conv: nn.Conv2d) -> None:
+    """Starts a two-channel head (log depth, log b) at a constant, plausible prediction."""
+    nn.init.normal_(conv.weight, std=0.01)
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.bias.copy_(torch.tensor([math.log(INITIAL_DEPTH_M), math.log(INITIAL_B)]))
+
+
+def split_head(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns log depth and log b, each float[b,1,h,w], bounded, from a head's float[b,2,h,w]."""
+    raw = raw.float()  # the exponentials that follow need more than bfloat16's 8 bits
+    return raw[:, :1].clamp(*LOG_DEPTH_RANGE), raw[:, 1:].clamp(*LOG_B_RANGE)
+
+
+def student_output(
+    heads: Sequence[Tensor], size: tuple[int, int], training: bool
+) -> dict[str, Tensor | list[tuple[Tensor, Tensor]]]:
+    """Returns what every student's `forward` returns (see `rosam_core.models.create_model`).
+
+    Args:
+        heads: Raw float[b,2,h/k,w/k], finest first.
+        size: Height and width of the input [px].
+        training: Add `"scales"`.
+    """
+    finest = heads[0].float()
+    if tuple(finest.shape[-2:]) != tuple(size):
+        finest = functional.interpolate(finest, size=size, mode="bilinear", align_corners=False)
+    log_depth, log_b = split_head(finest)
+    output: dict[str, Tensor | list[tuple[Tensor, Tensor]]] = {
+        "inverse_depth": torch.exp(-log_depth),
+        "log_b": log_b,
+    }
+    if training:
+        output["scales"] = [(log_depth, log_b), *(split_head(raw) for raw in heads[1:])]
+    return output
+
+
+def load_encoder(
+    encoder: nn.Module, checkpoint: str | Path, ignored_prefixes: tuple[str, ...]
+) -> None:
+    """Loads a published ImageNet checkpoint into an encoder; every parameter must match.
+
+    Args:
+        encoder: The module to fill.
+        checkpoint: A `.pth`/`.bin` state dictionary or a `.safetensors` file.
+        ignored_prefixes: Parameters of the classifier, which the encoder does not have.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Names or shapes differ; the message lists the first few.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no encoder checkpoint at {path}: give the path of a file downloaded beforehand"
+        )
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise ValueError(f"reading {path} needs `pip install safetensors`") from error
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    state = {k: v for k, v in state.items() if not k.startswith(ignored_prefixes)}
+    own = encoder.state_dict()
+    optional = {k for k in own if k.endswith("num_batches_tracked")}  # absent from old files
+    missing = sorted(set(own) - set(state) - optional)
+    unknown = sorted(set(state) - set(own))
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or unknown or shapes:
+        raise ValueError(
+            f"{path} does not fit {type(encoder).__name__}: missing {missing[:3]}, unknown "
+            f"{unknown[:3]}, other shape {shapes[:3]} ({len(missing)}, {len(unknown)} and "
+            f"{len(shapes)} in all)"
+        )
+    encoder.load_state_dict({**own, **state})

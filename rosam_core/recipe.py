@@ -1,0 +1,84 @@
+"""Everything a training run can be told, with its defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rosam_core.drives.augmentation import AugmentationOptions
+from rosam_core.drives.training_samples import DepthTarget
+from rosam_core.methods.supervised import SupervisedOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """Which network, and what it starts from."""
+
+    name: str = "light"  # light | resnet18
+    encoder_checkpoint: str | None = None  # ImageNet weights as timm/torchvision name them
+    init: str | None = None  # checkpoint of an earlier run: start from its averaged weights
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Which drives, and at what size."""
+
+    drives: str = "data/synthetic/train"  # folder of drives made by `rosam synth`
+    val_drives: str = "data/synthetic/val"  # held-out drives, other seeds
+    width: int = 320
+    height: int = 192
+    canonical_focal_px: float = 288.0  # focal length, at network size, of metric output
+    min_depth_m: float = 0.5
+    max_depth_m: float = 100.0
+    condition_weights: dict[str, float] = dataclasses.field(default_factory=dict)  # default 1
+    workers: int = 1  # loader processes; 0 loads in the training process
+
+    def __post_init__(self) -> None:
+        if self.width % 32 or self.height % 32 or min(self.width, self.height) < 64:
+            raise ValueError(
+                f"network size must be multiples of 32, at least 64: {self.width}x{self.height}"
+            )
+
+    @property
+    def target(self) -> DepthTarget:
+        """Returns how depth becomes a training target."""
+        return DepthTarget(self.canonical_focal_px, self.min_depth_m, self.max_depth_m)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """The loop."""
+
+    steps: int = 20000
+    max_minutes: float | None = None  # the schedule then ends at this training time, if earlier
+    batch_size: int = 8  # per process
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 200
+    ema_decay: float = 0.998  # of the weights that are validated and exported
+    clip_norm: float = 5.0
+    precision: str = "bf16-mixed"  # any of Lightning Fabric's
+    accelerator: str = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    threads: int = 2  # of torch, on a CPU
+    log_every: int = 20  # steps
+    val_every: int = 1000  # steps
+    val_samples: int = 160
+    checkpoint_every: int = 500  # steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A training run."""
+
+    method: str = "supervised"
+    seed: int = 1
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    augmentation: AugmentationOptions = dataclasses.field(default_factory=AugmentationOptions)
+    supervised: SupervisedOptions = dataclasses.field(default_factory=SupervisedOptions)
+    train: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def __post_init__(self) -> None:
+        if self.method != "supervised":
+            raise ValueError(f"no method named '{self.method}'; there are: supervised")

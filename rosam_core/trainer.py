@@ -1,0 +1,406 @@
+"""The training loop: Lightning Fabric underneath, every step visible."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import cv2
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from rosam_core.checkpoint import (
+    git_commit,
+    load_checkpoint,
+    restore_rng_state,
+    rng_state,
+    save_checkpoint,
+)
+from rosam_core.config import to_yaml
+from rosam_core.drives.training_samples import (
+    TrainingSamples,
+    ValidationSamples,
+    find_training_drives,
+)
+from rosam_core.evaluation.student import evaluate_student
+from rosam_core.methods.base import Batch, Term
+from rosam_core.methods.supervised import Supervised
+from rosam_core.models import create_model
+from rosam_core.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def train(recipe: Recipe, out: str | Path, resume: bool = False) -> dict[str, Any]:
+    """Trains a student; writes checkpoints, logs and the resolved recipe into a folder.
+
+    Args:
+        recipe: What to do.
+        out: Folder for `last.pt`, `best.pt`, `log.jsonl`, `recipe.yaml` and TensorBoard files.
+        resume: Continue from `out/last.pt`, exactly where it stopped.
+
+    Returns:
+        `step`, `minutes`, `stopped` (by a signal) and the last `validation` figures.
+
+    Raises:
+        FileNotFoundError: Drives or the checkpoint to resume from are missing.
+        ValueError: The recipe does not fit the data or the checkpoint, or a loss is not finite.
+    """
+    return Trainer(recipe, Path(out), resume).run()
+
+
+class Trainer:
+    """One training run; see `train`."""
+
+    def __init__(self, recipe: Recipe, out: Path, resume: bool) -> None:
+        self.recipe, self.out = recipe, out
+        options, data = recipe.train, recipe.data
+        if (out / "last.pt").exists() and not resume:
+            raise ValueError(f"{out} already holds a run: add --resume, or choose another --out")
+        torch.set_num_threads(options.threads)
+        self.fabric = Fabric(
+            accelerator=options.accelerator,
+            devices="auto" if _under_torchrun() else 1,
+            precision=options.precision,  # type: ignore[arg-type]
+        )
+        if _under_torchrun():
+            self.fabric.launch()
+        self.fabric.seed_everything(recipe.seed, verbose=False)
+
+        size = (data.width, data.height)
+        self.samples = TrainingSamples(
+            find_training_drives(data.drives),
+            size,
+            data.target,
+            recipe.augmentation,
+            recipe.seed,
+            data.condition_weights,
+        )
+        self.validation = ValidationSamples(
+            find_training_drives(data.val_drives), size, data.target, options.val_samples
+        )
+        student = create_model(
+            recipe.model.name, encoder_checkpoint=recipe.model.encoder_checkpoint
+        )
+        if recipe.model.init:
+            student.load_state_dict(load_checkpoint(recipe.model.init)["ema"])
+        if options.channels_last:
+            student = student.to(memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(student).eval().requires_grad_(False)
+        self.student = student  # holds the parameters; the method sees the wrapped one
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(student, options.weight_decay), lr=options.learning_rate
+        )
+        compiled = torch.compile(student) if options.compile else student
+        wrapped, self.optimizer = self.fabric.setup(compiled, optimizer)
+        self.ema.to(self.fabric.device)
+        self.method = Supervised(wrapped, recipe.supervised)
+
+        self.step = 0
+        self.elapsed_s = 0.0  # training time of this run and those it resumes
+        self.best = math.inf
+        self.focal_range = [math.inf, 0.0]
+        self.last_validation: dict[str, Any] = {}
+        self.stopped = False
+        if resume:
+            self._restore(out / "last.pt")
+        out.mkdir(parents=True, exist_ok=True)
+        if self.fabric.is_global_zero:
+            (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Runs to the last step, the last minute or the first SIGINT or SIGTERM."""
+        options = self.recipe.train
+        zero = self.fabric.is_global_zero
+        handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        board = SummaryWriter(str(self.out)) if zero else None
+        stream = _open_log(self.out / "log.jsonl", self.step) if zero else None
+        progress = tqdm(
+            total=options.steps,
+            initial=self.step,
+            unit="step",
+            disable=None if zero else True,
+            dynamic_ncols=True,
+        )
+        batches = self._batches()
+        started, begun = time.monotonic() - self.elapsed_s, self.step
+        try:
+            while self._progress() < 1 and not self.stopped:
+                batch, focal = next(batches)
+                values = self._optimise(batch)
+                self.focal_range[0] = min(self.focal_range[0], float(focal.min()))
+                self.focal_range[1] = max(self.focal_range[1], float(focal.max()))
+                self.step += 1
+                self.elapsed_s = time.monotonic() - started
+                progress.update()
+                last = self._progress() >= 1 or self.stopped
+                if self.step % options.log_every == 0 or last:
+                    rate = (self.step - begun) * len(focal) / max(self.elapsed_s, 1e-9)
+                    progress.set_postfix(loss=f"{values['loss']:.3f}", images_s=f"{rate:.1f}")
+                    self._record(stream, board, "train", values)
+                if self.step % options.val_every == 0 or (last and not self.stopped):
+                    self._validate(stream, board)
+                    started = time.monotonic() - self.elapsed_s  # validation is not training time
+                if self.step % options.checkpoint_every == 0 or last:
+                    self._save("last.pt")
+        finally:
+            progress.close()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if board is not None and stream is not None:
+                board.close()
+                stream.close()
+        return {
+            "step": self.step,
+            "minutes": self.elapsed_s / 60,
+            "stopped": self.stopped,
+            "validation": self.last_validation,
+        }
+
+    def _optimise(self, batch: Batch) -> dict[str, float]:
+        """Makes one optimisation step; returns the loss, its terms, the rate and gradient norm."""
+        options = self.recipe.train
+        rate = options.learning_rate * self._schedule()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.student.train()
+        with self.fabric.autocast():
+            terms = self.method.losses(batch, self.step)
+        means = {name: term.mean() for name, term in terms.items()}
+        loss = torch.stack([means[name] * term.weight for name, term in terms.items()]).sum()
+        if not bool(torch.isfinite(loss)):  # device-to-host sync, once a step
+            raise ValueError(self._not_finite(terms, means))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), options.clip_norm)
+        if not bool(torch.isfinite(norm)):
+            raise ValueError(f"gradient is {float(norm)}; {self._frames()}")
+        self.optimizer.step()
+        self._average_weights()
+        values = {name: float(mean.detach()) for name, mean in means.items()}
+        return {"loss": float(loss.detach()), **values, "rate": rate, "gradient_norm": float(norm)}
+
+    def _progress(self) -> float:
+        """Returns how much of the run is done, in [0, 1], by steps or by time."""
+        options = self.recipe.train
+        done = self.step / options.steps
+        if options.max_minutes is not None:
+            done = max(done, self.elapsed_s / 60 / options.max_minutes)
+        return done
+
+    def _schedule(self) -> float:
+        """Returns the factor of the learning rate: linear warm-up, then half a cosine to 1 %."""
+        warm = min(1.0, (self.step + 1) / max(self.recipe.train.warmup_steps, 1))
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(self._progress(), 1.0))))
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        """Moves the averaged weights towards the student's, faster in the first steps."""
+        decay = min(self.recipe.train.ema_decay, (1 + self.step) / (10 + self.step))
+        pairs = zip(
+            self.ema.state_dict().values(), self.student.state_dict().values(), strict=True
+        )
+        for average, current in pairs:
+            if average.is_floating_point():
+                average.lerp_(current.to(average.dtype), 1 - decay)
+            else:
+                average.copy_(current)
+
+    # -- data -----------------------------------------------------------------------------------
+
+    def _batches(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Yields batches from the current step on, for ever."""
+        size, workers = self.recipe.train.batch_size, self.recipe.data.workers
+        loader = DataLoader(
+            _Samples(self.samples),
+            batch_sampler=_Positions(
+                self.step, size, self.fabric.global_rank, self.fabric.world_size
+            ),
+            num_workers=workers,
+            worker_init_fn=_one_thread if workers else None,
+            prefetch_factor=3 if workers else None,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+        for batch in loader:
+            yield (
+                to_device(batch, self.fabric.device, self.recipe.train.channels_last),
+                batch["focal"],
+            )
+
+    def _frames(self) -> str:
+        size, world = self.recipe.train.batch_size, self.fabric.world_size
+        first = (self.step * world + self.fabric.global_rank) * size
+        names = ", ".join(self.samples.name(first + i) for i in range(size))
+        return (
+            f"step {self.step}, frames {names}. The last checkpoint is intact: look at these "
+            "frames, lower train.learning_rate or use train.precision=32-true, then --resume"
+        )
+
+    def _not_finite(self, terms: dict[str, Term], means: dict[str, Tensor]) -> str:
+        """Returns which term of which frame is not finite."""
+        size = self.recipe.train.batch_size
+        first = (self.step * self.fabric.world_size + self.fabric.global_rank) * size
+        for name, term in terms.items():
+            if bool(torch.isfinite(means[name])):
+                continue
+            bad = (~torch.isfinite(term.map.flatten(1))).any(1).nonzero().flatten().tolist()
+            frames = ", ".join(self.samples.name(first + i) for i in bad)
+            return f"loss term {name} is not finite for {frames or 'the batch'}; {self._frames()}"
+        return f"the loss is not finite; {self._frames()}"
+
+    # -- what is written ------------------------------------------------------------------------
+
+    def _validate(self, stream: TextIO | None, board: SummaryWriter | None) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        report = evaluate_student(
+            self.ema, self.validation, self.recipe.train.batch_size, self.fabric.device
+        )
+        self.last_validation = report
+        flat = {
+            f"{condition}/{name}": value
+            for condition, figures in report.items()
+            for name, value in figures.items()
+        }
+        self._record(stream, board, "val", flat)
+        error = report["all"]["abs_rel"]
+        tqdm.write(
+            f"step {self.step}: AbsRel "
+            + "  ".join(f"{c} {f['abs_rel']:.3f}" for c, f in report.items())
+        )
+        if error < self.best:
+            self.best = error
+            self._save("best.pt")
+
+    def _record(
+        self,
+        stream: TextIO | None,
+        board: SummaryWriter | None,
+        kind: str,
+        values: dict[str, float],
+    ) -> None:
+        if stream is None or board is None:
+            return
+        line = {"kind": kind, "step": self.step, "minutes": self.elapsed_s / 60, **values}
+        stream.write(json.dumps(line) + "\n")
+        stream.flush()
+        for name, value in values.items():
+            board.add_scalar(f"{kind}/{name}", value, self.step)
+
+    def _save(self, name: str) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "model": self.student.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": rng_state(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "best": self.best,
+            "focal_range": self.focal_range,
+            "validation": self.last_validation,
+            "recipe": to_yaml(self.recipe),
+            "commit": git_commit(),
+        }
+        save_checkpoint(self.out / name, state)
+
+    def _restore(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        try:
+            self.student.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path} was trained with another model than {self.recipe.model.name}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        restore_rng_state(state["rng"])
+        self.step, self.elapsed_s = int(state["step"]), float(state["elapsed_s"])
+        self.best, self.focal_range = float(state["best"]), list(state["focal_range"])
+        self.last_validation = dict(state["validation"])
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.stopped = True  # the step in progress ends, then the run is saved
+
+
+class _Samples(Dataset[dict[str, Any]]):
+    """Torch's view of samples; adds nothing."""
+
+    def __init__(self, samples: TrainingSamples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return self.samples[position]
+
+
+class _Positions:
+    """Endless batches of sample numbers, each process its own part of every step's."""
+
+    def __init__(self, step: int, size: int, rank: int, world: int) -> None:
+        self.step, self.size, self.rank, self.world = step, size, rank, world
+
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        step = self.step
+        while True:
+            first = (step * self.world + self.rank) * self.size
+            yield range(first, first + self.size)
+            step += 1
+
+
+def to_device(
+    batch: Batch, device: torch.device, channels_last: bool = False
+) -> dict[str, Tensor]:
+    """Returns a batch on a device, its uint8 images as float in [0, 1]."""
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    moved["image"] = moved["image"].float() / 255
+    if channels_last:
+        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Returns weights, which decay, and biases and norms, which do not."""
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _open_log(path: Path, step: int) -> TextIO:
+    """Opens the log for appending, without what a killed run wrote after its checkpoint."""
+    kept = []
+    if step and path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError):
+                continue  # the line that was being written when the process died
+    path.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends us
+
+
+def _under_torchrun() -> bool:
+    return torch.distributed.is_torchelastic_launched()
