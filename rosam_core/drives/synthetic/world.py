@@ -1,7 +1,7 @@
 """A seeded street world: where everything stands, how it moves and where the camera goes.
 
-A street is described in its own coordinates, `s` along the centre line and `l` to the left of it, and bent onto a circle of
-constant curvature. All lengths are metres, z is up, the ground is z = 0.
+A street is described in its own coordinates, `s` along the centre line and `lateral` to the left
+of it, and bent onto a circle of constant curvature. All lengths are metres, z is up, the ground is z = 0.
 """
 
 from __future__ import annotations
@@ -57,12 +57,16 @@ class Street:
         """Half the width of the carriageway [m]."""
         return self.lanes * self.lane_width + self.parking
 
-    def to_world(self, s: float, l: float) -> tuple[float, float, float]:  # noqa: E741
+    def to_world(self, s: float, lateral: float) -> tuple[float, float, float]:
         """Returns x, y [m] and heading [rad] of a point of the street."""
         if abs(self.curvature) < 1e-9:
-            return s, l, 0.0
+            return s, lateral, 0.0
         radius, angle = 1 / self.curvature, s * self.curvature
-        return (radius - l) * math.sin(angle), radius - (radius - l) * math.cos(angle), angle
+        return (
+            (radius - lateral) * math.sin(angle),
+            radius - (radius - lateral) * math.cos(angle),
+            angle,
+        )
 
     def is_crossing(self, s: float, margin: float) -> bool:
         """Returns whether `s` lies in a side street, widened by `margin` metres."""
@@ -76,7 +80,7 @@ class Placed:
     Attributes:
         parts: Its primitives.
         s: Position along the street, or along the ego path if `on_path` [m].
-        l: Position to the left of the centre line [m].
+        lateral: Position to the left of the centre line [m].
         heading: Relative to the street [rad].
         speed: Along its heading, for objects that move [m/s].
         on_path: Follows the ego path, `s` metres ahead of the camera's start.
@@ -86,7 +90,7 @@ class Placed:
 
     parts: list[Part]
     s: float
-    l: float  # noqa: E741
+    lateral: float
     heading: float = 0.0
     speed: float = 0.0
     on_path: bool = False
@@ -143,8 +147,8 @@ class World:
                 continue
             direction = math.cos(thing.heading)
             s = thing.s + thing.speed * time * direction
-            l = thing.l + thing.speed * time * math.sin(thing.heading)  # noqa: E741
-            x, y, angle = self.street.to_world(s, l)
+            lateral = thing.lateral + thing.speed * time * math.sin(thing.heading)
+            x, y, angle = self.street.to_world(s, lateral)
             poses[i] = (x, y, angle + thing.heading)
         return poses
 
@@ -298,19 +302,19 @@ class _Builder:
         self,
         parts: list[Part],
         s: float,
-        l: float,
+        lateral: float,
         heading: float = 0.0,
         *,
         scenery: bool = False,
         **rest: object,
-    ) -> None:  # noqa: E741
+    ) -> None:
         if not scenery:
             self.instances += 1
         self.placed.append(
             Placed(
                 parts,
                 float(s),
-                float(l),
+                float(lateral),
                 float(heading),
                 instance=0 if scenery else self.instances,
                 **rest,
@@ -320,18 +324,24 @@ class _Builder:
     def vehicle(
         self,
         s: float,
-        l: float,
+        lateral: float,
         heading: float,
         speed: float = 0.0,
         lit: bool = True,
         **rest: object,
-    ) -> float:  # noqa: E741
+    ) -> float:
         rng = self.rng
         heavy = 0.35 if self.street.style == "industrial" else 0.16
         parts, length = objects.van(rng) if rng.random() < heavy else objects.car(rng)
         half_width = max(part.half[1] for part in parts)
         self.add(
-            parts, s, l, heading, speed=speed, lights=(length, half_width) if lit else None, **rest
+            parts,
+            s,
+            lateral,
+            heading,
+            speed=speed,
+            lights=(length, half_width) if lit else None,
+            **rest,
         )
         return length
 
@@ -469,16 +479,21 @@ def _add_side_street_houses(b: _Builder) -> None:
     for cross, half in street.crossings:
         for flank in (-1, 1):
             for side in (-1, 1):
-                l = street.half_width + street.pavement + street.setback + 18  # noqa: E741
-                while l < 100:
+                lateral = street.half_width + street.pavement + street.setback + 18
+                while lateral < 100:
                     width = rng.uniform(8, 20)
                     if rng.random() < 0.75:
                         parts = objects.building(
                             rng, width, rng.uniform(8, 12), rng.uniform(4, 20)
                         )
                         heading = -math.pi / 2 if flank > 0 else math.pi / 2
-                        b.add(parts, cross + flank * (half + 2.5), side * (l + width / 2), heading)
-                    l += width + rng.choice([0.0, 0.5, 4.0])  # noqa: E741
+                        b.add(
+                            parts,
+                            cross + flank * (half + 2.5),
+                            side * (lateral + width / 2),
+                            heading,
+                        )
+                    lateral += width + rng.choice([0.0, 0.5, 4.0])
 
 
 def _add_traffic(
@@ -489,18 +504,18 @@ def _add_traffic(
         for side in (-1, 1):
             fullness = rng.uniform(0.1, 0.95)
             s = start + rng.uniform(0, 10)
-            l = side * (street.half_width - street.parking / 2 + rng.uniform(-0.1, 0.2))  # noqa: E741
+            lateral = side * (street.half_width - street.parking / 2 + rng.uniform(-0.1, 0.2))
             while s < end:
                 if rng.random() < fullness and not street.is_crossing(s, 6):
                     heading = (0.0 if side == street.side else math.pi) + rng.normal(0, 0.03)
-                    s += b.vehicle(s, l + rng.normal(0, 0.08), heading, lit=False) / 2
+                    s += b.vehicle(s, lateral + rng.normal(0, 0.08), heading, lit=False) / 2
                 s += rng.uniform(3.2, 4.5)
     keep = street.side
     traffic = rng.choice([15.0, 30.0, 70.0])
     for direction in (-1, 1):
         for number in range(street.lanes):
-            l = keep * direction * (number + 0.5) * street.lane_width  # noqa: E741
-            own = direction > 0 and abs(l - lane) < street.lane_width * 0.6
+            lateral = keep * direction * (number + 0.5) * street.lane_width
+            own = direction > 0 and abs(lateral - lane) < street.lane_width * 0.6
             if own:
                 continue
             s = start - (80 if direction > 0 else 0) + rng.uniform(0, traffic)
@@ -508,9 +523,9 @@ def _add_traffic(
             speed = 0.0 if rng.random() < 0.12 else speeds * rng.uniform(0.6, 1.3)
             while s < limit:
                 heading = 0.0 if direction > 0 else math.pi
-                s += b.vehicle(s, l + rng.normal(0, 0.15), heading, speed=speed) + rng.uniform(
-                    4, traffic
-                )
+                s += b.vehicle(
+                    s, lateral + rng.normal(0, 0.15), heading, speed=speed
+                ) + rng.uniform(4, traffic)
     if rng.random() < 0.65:  # somebody drives ahead in our lane
         ahead = rng.uniform(7, 35) if rng.random() < 0.7 else rng.uniform(30, 70)
         for _ in range(int(rng.integers(1, 4))):
