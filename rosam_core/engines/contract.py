@@ -54,7 +54,7 @@ def load_card(model: Path, verify: bool = True) -> ModelCard:
         if found != card.sha256:
             raise ValueError(
                 f"model {model} has sha256 {found[:12]}..., its card {card_path(model).name} "
-                f"says {card.sha256[:12]}...: the two do not belong together or the copy is "
+                f"says {str(card.sha256)[:12]}...: the two do not belong together or the copy is "
                 "damaged; copy both files again or run `rosam export` again"
             )
     return card
