@@ -59,7 +59,7 @@ class Camera:
             raise ValueError(f"camera needs a positive size, got {self.width}x{self.height}")
 
     @property
-    def K(self) -> Float64:  # noqa: N802 - the field's name for the matrix
+    def K(self) -> Float64:
         """Intrinsic matrix, float64[3,3], pixels."""
         return np.array(
             [[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64
