@@ -98,6 +98,7 @@ class CameraStream:
         self._info: CameraInfo | None = None
         self._waiting_since: float | None = None
         self._told: set[tuple[str, int, int]] = set()
+        self._info_camera: tuple[tuple[Any, ...], Camera] | None = None
         self._file_camera: tuple[str, Camera] | None = None
 
         topic = node.resolve_topic_name("image")
@@ -177,10 +178,16 @@ class CameraStream:
         info = self._info
         if info is None:
             raise ValueError(
-                f"none received on {self.camera_info_topic}: publish or remap it, or set fov_deg "
+                f"no camera_info received on {self.camera_info_topic}: publish or remap it, or set fov_deg "
                 "or camera_file"
             )
-        return camera_for_image(messages.camera_from_message(info), width, height), info
+        roi = info.roi
+        crop = (roi.x_offset, roi.y_offset, roi.width, roi.height, info.binning_x, info.binning_y)
+        size = (info.width, info.height, info.distortion_model)
+        key = (info.k.tobytes(), info.d.tobytes(), *size, *crop)
+        if self._info_camera is None or self._info_camera[0] != key:
+            self._info_camera = (key, messages.camera_from_message(info))
+        return camera_for_image(self._info_camera[1], width, height), info
 
     def _calibration(self, path: str) -> Camera:
         if self._file_camera is None or self._file_camera[0] != path:

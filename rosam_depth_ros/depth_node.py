@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import signal
 import sys
@@ -166,7 +167,7 @@ class DepthNode(Node):
         try:
             picture = messages.image_to_rgb(message)
             height, width = picture.shape[:2]
-            stage = "camera_info"
+            stage = "camera"
             camera, info = stream.camera(width, height, parameters)
             stage = "inference"
             prediction = pipeline.predict(picture, camera)
@@ -183,6 +184,18 @@ def _in_words(error: Exception) -> str:
     return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
+def _keep_freed_memory() -> None:
+    """Lets glibc keep freed blocks of up to 64 MB for the next frame.
+
+    By default every image-sized buffer is given back to the kernel and faulted in again page by
+    page: 0.7 of the 0.8 ms that a 1 MB message took on a virtual machine.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent outside glibc
+    if mallopt is not None:
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            mallopt(option, 64 << 20)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM.
 
@@ -192,6 +205,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 after a signal, 1 if a parameter is wrong.
     """
+    _keep_freed_memory()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -208,6 +222,9 @@ def main(args: Sequence[str] | None = None) -> int:
     executor.add_node(node)
     while rclpy.ok() and not ended.is_set():
         executor.spin_once(timeout_sec=0.25)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Python resets its own handlers when it ends: one more signal would kill it there.
+        signal.signal(number, signal.SIG_IGN)
     node.stop()
     executor.remove_node(node)
     node.destroy_node()

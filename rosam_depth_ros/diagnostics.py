@@ -47,7 +47,7 @@ class ErrorLog:
         """Counts one error and logs it unless its kind was logged a moment ago.
 
         Args:
-            stage: `model`, `image`, `camera_info`, `inference` or `output`.
+            stage: `model`, `image`, `camera`, `inference` or `output`.
             error: What went wrong.
         """
         text = " ".join(str(error).split()) or type(error).__name__

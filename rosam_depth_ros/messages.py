@@ -55,11 +55,21 @@ def camera_from_message(message: CameraInfo) -> Camera:
     )
     roi = message.roi
     if roi.width and roi.height:
+        right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
+        if right > message.width or bottom > message.height:
+            raise ValueError(
+                f"camera_info has a region of interest up to ({right}, {bottom}) in an image of "
+                f"{message.width}x{message.height}: let the camera driver fill roi"
+            )
         camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
-    if message.binning_x > 1 or message.binning_y > 1:
-        camera = camera.scaled_to(
-            camera.width // max(1, message.binning_x), camera.height // max(1, message.binning_y)
-        )
+    across, down = max(1, message.binning_x), max(1, message.binning_y)
+    if (across, down) != (1, 1):
+        if across > camera.width or down > camera.height:
+            raise ValueError(
+                f"camera_info has a binning of {across}x{down} for {camera.width}x"
+                f"{camera.height}: let the camera driver fill binning_x and binning_y"
+            )
+        camera = camera.scaled_to(camera.width // across, camera.height // down)
     return camera
 
 
