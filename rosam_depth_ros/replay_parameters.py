@@ -72,7 +72,7 @@ def declare(node: Node) -> ReplayParameters:
     """
     from rcl_interfaces.msg import ParameterDescriptor
 
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(ReplayParameters):
         descriptor = ParameterDescriptor(
             description=field.metadata["description"],
@@ -82,8 +82,8 @@ def declare(node: Node) -> ReplayParameters:
         low, high = field.metadata["low"], field.metadata["high"]
         if low is not None:
             descriptor.additional_constraints = f"from {low:g} to {high:g}"
-        value = node.declare_parameter(field.name, field.default, descriptor).value
-        kind = type(field.default)
+        value: Any = node.declare_parameter(field.name, field.default, descriptor).value
+        kind: Any = type(field.default)
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:

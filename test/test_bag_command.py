@@ -1,6 +1,11 @@
 """`rosam bag` from its arguments to the bag it writes, on bags whose depth is known."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,8 @@ from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.rosbag import BagReader
 from rosam_core.types import Camera
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 # The tiny model's focal length is that of CAMERA, so grey 100 is 2 + 100 / 10 = 12 m.
 DEPTH_OF_100 = 12.0
@@ -297,6 +304,22 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, bag, model, monkey
     run = ("run", tmp_path / "in.mcap", "-o", tmp_path / "out.mcap", "--model", model)
     code, _, error = bag(capsys, *run)
     assert (code, error.strip()) == (1, "rosam: stopped")
+    assert [child.name for child in tmp_path.iterdir()] == ["in.mcap"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_process_leaves_nothing_either(tmp_path, model, number):
+    write_camera_bag(tmp_path / "in.mcap", frames=3000)
+    command = [sys.executable, "-m", "rosam_core.cli", "bag", "run", tmp_path / "in.mcap"]
+    command += ["-o", tmp_path / "out.mcap", "--model", model, "--threads", "1"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 30
+    while not list(tmp_path.glob(".out.mcap.*/*/*.mcap")) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert error.strip().endswith("rosam: stopped")
     assert [child.name for child in tmp_path.iterdir()] == ["in.mcap"]
 
 

@@ -19,7 +19,7 @@ from rosam_core.drives.bag_cameras import (
 from rosam_core.drives.bag_messages import read_points
 from rosam_core.drives.bag_transforms import TransformTree, interpolate
 from rosam_core.drives.bag_writer import BagWriter
-from rosam_core.drives.rosbag import BagReader, RosbagDrive
+from rosam_core.drives.rosbag import BagMessage, BagReader, RosbagDrive
 from rosam_core.types import Camera
 
 
@@ -280,6 +280,8 @@ def test_bytes_that_are_no_message_are_told(tmp_path):
     with BagReader(path) as bag:
         (camera,) = bag.cameras
     assert "/image: a sensor_msgs/msg/Image of 100 bytes does not decode" in camera.problem
+    with pytest.raises(ValueError, match="/t: 11 bytes are no sensor_msgs/msg/Image"):
+        _ = BagMessage("/t", "sensor_msgs/msg/Image", 0, raw[:11], is_ros1=False).stamp_ns
 
 
 ROS_CALIBRATION = """\
@@ -402,6 +404,8 @@ def test_points_of_any_layout():
 def test_points_that_are_not_there():
     with pytest.raises(ValueError, match=r"fields \['i', 'x'\], expected x, y and z"):
         read_points(cloud(b"", width=1, point_step=8, row_step=8, names="xi"))
+    with pytest.raises(ValueError, match=r"unknown datatype \[93\]"):
+        read_points(cloud(bytes(12), width=1, point_step=12, row_step=12, types={"y": 93}))
     with pytest.raises(ValueError, match="2 points has 12 of 24 bytes"):
         read_points(cloud(bytes(12), width=2, point_step=12, row_step=24))
 

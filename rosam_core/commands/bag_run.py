@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +39,9 @@ TRANSFORMS = ("tf", "tf_static")
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns 0 if at least one frame got depth and the bag was whole."""
+    if threading.current_thread() is threading.main_thread():
+        # Being ended by a scheduler cleans up as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args.every < 1:
         raise ValueError(f"--every must be at least 1, got {args.every}")
     if args.fov is not None:

@@ -111,7 +111,7 @@ def camera_of_info(info: Any, image_topic: str) -> Camera:
     """
     parts = image_topic.split("/")
     if any(part.startswith("image_rect") for part in parts) and info.p[0] > 0:
-        k = np.asarray(info.p).reshape(3, 4)[:, :3].ravel()
+        k = np.asarray(info.p).reshape(3, 4)[:, :3].ravel().tolist()
         camera = camera_from_info(info.width, info.height, "", (), k)
     else:
         camera = camera_from_info(info.width, info.height, info.distortion_model, info.d, info.k)
@@ -138,13 +138,17 @@ def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopi
                 first_infos[topic.name] = first[topic.name].decode()
             except ValueError as error:
                 broken_infos[topic.name] = str(error)
-    cameras, others = [], []
+    cameras: list[CameraTopic] = []
+    others: list[OtherImageTopic] = []
     for topic in images:
         if topic.name not in first:
             others.append(OtherImageTopic(topic.name, 0, "no messages"))
             continue
         found = _examine(first[topic.name], topic.count, first_infos, broken_infos)
-        (cameras if isinstance(found, CameraTopic) else others).append(found)  # type: ignore
+        if isinstance(found, CameraTopic):
+            cameras.append(found)
+        else:
+            others.append(found)
     return cameras, others
 
 
@@ -275,8 +279,8 @@ def load_camera_file(path: str | Path) -> Camera:
     if not isinstance(values, dict):
         raise ValueError(f"camera file {path} holds no named values: expected {_FORMS}")
     try:
-        width = int(values.get("image_width", values.get("width", 0)))
-        height = int(values.get("image_height", values.get("height", 0)))
+        width = int(values.get("image_width") or values.get("width") or 0)
+        height = int(values.get("image_height") or values.get("height") or 0)
         if not (width and height):
             raise ValueError("image_width and image_height are missing")
         if "camera_matrix" in values:

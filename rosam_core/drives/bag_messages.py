@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rosam_core.drives.bag_reader import ros2_types
-from rosam_core.types import Camera, Float32, Float64, UInt8
+from rosam_core.types import Camera, Float32, Float64
 
 _POINT_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 FLOAT32_FIELD = 7
@@ -32,7 +33,7 @@ def header(stamp_ns: int, frame_id: str) -> Any:
     return message_class("std_msgs/msg/Header")(stamp=time, frame_id=frame_id)
 
 
-def image(stamp_ns: int, frame_id: str, pixels: UInt8 | Float32, encoding: str = "") -> Any:
+def image(stamp_ns: int, frame_id: str, pixels: npt.NDArray[Any], encoding: str = "") -> Any:
     """Returns an Image message.
 
     Args:
@@ -139,6 +140,9 @@ def read_points(cloud: Any) -> Float32:
     fields = {field.name: field for field in cloud.fields}
     if not {"x", "y", "z"} <= set(fields):
         raise ValueError(f"point cloud has fields {sorted(fields)}, expected x, y and z")
+    unknown = {fields[name].datatype for name in "xyz"} - set(_POINT_DTYPES)
+    if unknown:
+        raise ValueError(f"point cloud has fields of unknown datatype {sorted(unknown)}")
     count = cloud.width * cloud.height
     need = cloud.row_step * (cloud.height - 1) + cloud.width * cloud.point_step if count else 0
     if len(cloud.data) < need:

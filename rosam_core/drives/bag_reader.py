@@ -86,7 +86,13 @@ class BagMessage:
 
     @property
     def stamp_ns(self) -> int:
-        """Time in the header [ns], read without decoding; the type must begin with a header."""
+        """Time in the header [ns], read without decoding; the type must begin with a header.
+
+        Raises:
+            ValueError: There are too few bytes for a header.
+        """
+        if len(self.raw) < 12:
+            raise ValueError(f"{self.topic}: {len(self.raw)} bytes are no {self.msgtype}")
         # A ROS 1 header has a four-byte sequence number where CDR has its four-byte preamble.
         little = self.is_ros1 or self.raw[1] & 1
         sec, nanosec = struct.unpack_from("<iI" if little else ">iI", self.raw, 4)
@@ -163,7 +169,7 @@ class BagReader:
         self.message_count: int = self._reader.message_count
         self.start_ns: int = self._reader.start_time if self.message_count else 0
         self.duration_s = max(0, self._reader.duration - 1) / 1e9 if self.message_count else 0.0
-        self.topics = {}
+        self.topics: dict[str, BagTopic] = {}
         for connection in self._reader.connections:
             known = self.topics.get(connection.topic)
             count = connection.msgcount + (known.count if known else 0)

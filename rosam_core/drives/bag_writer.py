@@ -94,13 +94,21 @@ class BagWriter:
             tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent)
         )
         self._connections: dict[str, Any] = {}
+        self._writer: Any = None
+        try:
+            self._open(by_name is not None, compress)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _open(self, single_file: bool, compress: bool) -> None:
         if self.storage == "ros1":
             self._made = self._scratch / self.path.name
-            self._writer: Any = rosbag1.Writer(self._made)
+            self._writer = rosbag1.Writer(self._made)
         else:
             # rosbags names the file inside after the folder, and states that name in the file.
-            folder = self._scratch / (self.path.stem if by_name else self.path.name)
-            self._made = folder / f"{folder.name}{self.path.suffix}" if by_name else folder
+            folder = self._scratch / (self.path.stem if single_file else self.path.name)
+            self._made = folder / f"{folder.name}{self.path.suffix}" if single_file else folder
             self._writer = rosbag2.Writer(
                 folder,
                 version=METADATA_VERSION,
@@ -145,13 +153,11 @@ class BagWriter:
 
     def abort(self) -> None:
         """Removes what was written."""
-        if self._writer is None:
-            return
         writer, self._writer = self._writer, None
-        if self.storage == "ros1":
-            writer.bio.close()
-        else:
+        if self.storage != "ros1" and writer is not None:
             writer.abort()
+        elif writer is not None and writer.bio is not None:
+            writer.bio.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def write_raw(
@@ -235,7 +241,9 @@ class BagWriter:
 
     def write_depth(self, topic: str, stamp_ns: int, frame_id: str, depth: Float32) -> None:
         """Writes float32[H,W] depth [m] or confidence as a 32FC1 Image."""
-        self.write(topic, bag_messages.image(stamp_ns, frame_id, np.float32(depth), "32FC1"))
+        self.write(
+            topic, bag_messages.image(stamp_ns, frame_id, np.asarray(depth, np.float32), "32FC1")
+        )
 
     def write_points(self, topic: str, stamp_ns: int, frame_id: str, points: Float32) -> None:
         """Writes float32[N,3] points [m]."""

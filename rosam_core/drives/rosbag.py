@@ -93,9 +93,9 @@ class RosbagDrive(Drive):
         chosen = lidar_topic if lidar_topic is not None else (lidars[0] if lidars else "")
         self.lidar_topic = chosen or None
         self.stamps_ns, self._images = self._index(bag, topic.topic)
-        self._lidar_stamps, self._lidars = (
-            self._index(bag, chosen) if chosen else (np.zeros(0, np.int64), [])
-        )
+        self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
+        if chosen:
+            self._lidar_stamps, self._lidars = self._index(bag, chosen)
         self.transforms = TransformTree.of_bag(bag)
 
     def __len__(self) -> int:
@@ -153,6 +153,8 @@ class RosbagDrive(Drive):
     def _read(self, topic: str, place: tuple[int, int]) -> BagMessage:
         log_ns, rank = place
         found = list(self._open().messages([topic], log_ns, log_ns + 1))
+        if rank >= len(found):
+            raise DamagedBagError(f"{self.path} is damaged: its index misses {topic} at {log_ns}")
         return found[rank]
 
     def _read_infos(self, bag: BagReader, topic: str) -> None:
