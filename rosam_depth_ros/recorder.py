@@ -58,21 +58,25 @@ def arrivals_path(bag: Path) -> Path:
 class Recorder(Node):
     """Subscribes to topics and writes what comes, serialized, in a thread of its own."""
 
-    def __init__(self, bag: Path, topics: Mapping[str, str]) -> None:
+    def __init__(
+        self, bag: Path, topics: Mapping[str, str], timed: Mapping[str, str] | None = None
+    ) -> None:
         """Subscribes at once.
 
         Args:
             bag: The bag to write; one that is there is replaced.
             topics: Message type by topic; every type must begin with a header.
+            timed: The same for topics of which only the arrival is kept.
         """
         super().__init__("rosam_recorder")
         self.last_arrival_s: float | None = None
         self._bag = bag
         self._types = dict(topics)
+        timed = dict(timed or {})
         self._queue: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
         # Deep, so that a burst on a loaded machine waits here instead of being lost.
         qos = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
-        for topic, kind in topics.items():
+        for topic, kind in {**timed, **topics}.items():
             self.create_subscription(
                 message_type(kind),
                 topic,
@@ -87,7 +91,8 @@ class Recorder(Node):
     def _keep(self, topic: str, raw: bytes) -> None:
         arrived_ns = time.monotonic_ns()
         self.last_arrival_s = arrived_ns / 1e9
-        self._queue.put((topic, bytes(raw), arrived_ns))
+        # Of a topic that is only timed, the preamble and the stamp are all that is kept.
+        self._queue.put((topic, bytes(raw) if topic in self._types else raw[:12], arrived_ns))
 
     def _write(self) -> None:
         try:
@@ -97,10 +102,10 @@ class Recorder(Node):
             ):
                 while (item := self._queue.get()) is not None:
                     topic, raw, arrived_ns = item
-                    kind = self._types[topic]
-                    stamp_ns = BagMessage(topic, kind, 0, raw, is_ros1=False).stamp_ns
-                    # The bag runs on the drive's clock, so that it plays like the drive.
-                    writer.write_raw(topic, kind, raw, stamp_ns)
+                    stamp_ns = BagMessage(topic, "", 0, raw, is_ros1=False).stamp_ns
+                    if topic in self._types:
+                        # The bag runs on the drive's clock, so that it plays like the drive.
+                        writer.write_raw(topic, self._types[topic], raw, stamp_ns)
                     line = {"topic": topic, "stamp_ns": stamp_ns, "arrived_ns": arrived_ns}
                     arrivals.write(json.dumps(line) + "\n")
         except Exception as error:  # reported by the main thread, which ends the recording
@@ -129,17 +134,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recorder", description=__doc__)
     parser.add_argument("bag", type=Path, help="MCAP to write; replaced if there")
     parser.add_argument("--topic", action="append", required=True, metavar="NAME=TYPE")
+    parser.add_argument(
+        "--time", action="append", default=[], metavar="NAME=TYPE", help="keep only its arrivals"
+    )
     parser.add_argument("--idle", type=float, default=0.0, help="end after this silence [s]")
     args = parser.parse_args(argv)
-    topics = dict(item.split("=", 1) for item in args.topic if "=" in item)
-    if len(topics) != len(args.topic):
-        parser.error("--topic needs NAME=TYPE, such as /depth/image=sensor_msgs/msg/Image")
+    if any("=" not in item for item in [*args.topic, *args.time]):
+        parser.error("a topic needs NAME=TYPE, such as /depth/image=sensor_msgs/msg/Image")
+    topics = dict(item.split("=", 1) for item in args.topic)
+    timed = dict(item.split("=", 1) for item in args.time)
     stop = threading.Event()
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = Recorder(args.bag, topics)
+        node = Recorder(args.bag, topics, timed)
     except ValueError as error:
         print(f"recorder: {error}", file=sys.stderr)
         rclpy.shutdown()

@@ -77,9 +77,13 @@ def open_drives(
     folders = [path] if (path / "drive.json").is_file() else find_drives(path)
     drives: list[Drive] = []
     for folder in folders:
-        rendered = json.loads((folder / "drive.json").read_text(encoding="utf-8"))["conditions"]
-        for condition in conditions or rendered:
-            if condition in rendered:
+        described = json.loads((folder / "drive.json").read_text(encoding="utf-8"))
+        scheduled = [frame.get("condition") for frame in described["frames"]]
+        if all(scheduled):  # each frame was rendered in one condition only
+            drives.append(SyntheticDrive(folder, scheduled))
+            continue
+        for condition in conditions or described["conditions"]:
+            if condition in described["conditions"]:
                 drives.append(SyntheticDrive(folder, condition))
     if not drives:
         raise ValueError(f"{path} has no synthetic drive in {list(conditions) or 'any condition'}")

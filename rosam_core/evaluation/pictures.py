@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rosam_core.runtime.colormap import colorize_confidence, colorize_depth
 from rosam_core.types import Float32, UInt8
 
 ERROR_END = 0.5
@@ -94,30 +93,19 @@ def text_strip(width: int, height: int, left: str, right: str = "", size: int = 
     return np.asarray(strip)
 
 
-def triptych(
-    image: UInt8,
-    depth: Float32,
-    confidence: Float32,
-    max_depth_m: float,
-    height: int,
-    left: str = "",
-    right: str = "",
-) -> UInt8:
-    """Returns image, depth and confidence side by side over a caption.
+def side_by_side(panels: Sequence[UInt8], height: int, left: str = "", right: str = "") -> UInt8:
+    """Returns pictures in a row over a caption, uint8[h,w,3] with even h and w.
 
     Args:
-        image: uint8[H,W,3] RGB.
-        depth: float32[h,w] [m].
-        confidence: float32[h,w] in [0, 1].
-        max_depth_m: Far end of the depth colours [m].
-        height: Height of the pictures [px]; the caption comes on top of it.
+        panels: uint8[H,W,3] RGB; each is fitted into the shape of the first.
+        height: Height of the pictures [px], even; the caption comes on top of it.
         left: Caption, left end.
         right: Caption, right end.
     """
-    width = 2 * round(image.shape[1] / image.shape[0] * height / 2)
-    panels = (image, colorize_depth(depth, max_depth_m), colorize_confidence(confidence))
+    width = 2 * round(panels[0].shape[1] / panels[0].shape[0] * height / 2)
     gap = np.full((height, 4, 3), BACKGROUND, np.uint8)
-    row = np.hstack([part for panel in panels for part in (fit(panel, width, height), gap)][:-1])
+    parts = [part for panel in panels for part in (fit(panel, width, height), gap)]
+    row = np.hstack(parts[:-1])
     if not (left or right):
         return row
     bar = 2 * max(11, height // 18)

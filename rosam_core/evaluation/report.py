@@ -177,13 +177,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _example(example: Example, max_depth_m: float) -> str:
-    panels = [
-        ("image", example.image),
-        ("depth", colorize_depth(example.depth, max_depth_m)),
-    ]
-    if example.truth is not None:
-        panels.append(("error", _error_panel(example)))
-    panels.append(("confidence", colorize_confidence(example.confidence)))
+    panels = example_panels(example, max_depth_m)
     images = "".join(
         f'<div><img loading=lazy alt="{name}" src="{_data_uri(_jpeg(picture))}">'
         f"<span>{name}</span></div>"
@@ -196,13 +190,26 @@ def _example(example: Example, max_depth_m: float) -> str:
     )
 
 
+def example_panels(example: Example, max_depth_m: float) -> list[tuple[str, UInt8]]:
+    """Returns the named pictures of a frame: image, depth, error if there is a truth, confidence.
+
+    Args:
+        example: The frame.
+        max_depth_m: Far end of the depth colours [m].
+    """
+    panels = [("image", example.image), ("depth", colorize_depth(example.depth, max_depth_m))]
+    if example.truth is not None:
+        panels.append(("error", _error_panel(example)))
+    return [*panels, ("confidence", colorize_confidence(example.confidence))]
+
+
 def _error_panel(example: Example) -> UInt8:
-    assert example.truth is not None
-    picture = colorize_error(example.truth, example.depth)
+    truth = example.truth if example.truth is not None else np.full_like(example.depth, np.nan)
+    picture = colorize_error(truth, example.depth)
     if not example.is_sparse:
         return picture
     # Lidar points lie over a dimmed image: alone they would be dots on grey.
-    known = np.isfinite(example.truth) & np.isfinite(example.depth)
+    known = np.isfinite(truth) & np.isfinite(example.depth)
     grey = cv2.cvtColor(example.image, cv2.COLOR_RGB2GRAY)
     under = np.repeat((grey // 3 + 20)[..., None], 3, axis=2)
     radius = max(1, example.image.shape[1] // 400)

@@ -1,0 +1,419 @@
+"""Scores a recorded run of the node and writes its report, contact sheet, video and bag."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.base import Drive
+from rosam_core.evaluation import figures
+from rosam_core.evaluation.calibration import risk_coverage
+from rosam_core.evaluation.live import LiveRun, LiveTopics
+from rosam_core.evaluation.metrics import scored_pixels
+from rosam_core.evaluation.pictures import (
+    VideoWriter,
+    contact_sheet,
+    encode_animation,
+    encode_png,
+    side_by_side,
+)
+from rosam_core.evaluation.recording import (
+    frame_stamps,
+    recorded_prediction,
+    recorded_predictions,
+    write_frame,
+)
+from rosam_core.evaluation.report import (
+    Card,
+    Example,
+    Figure,
+    Report,
+    Table,
+    example_panels,
+    write_report,
+)
+from rosam_core.evaluation.scoring import (
+    ImageScore,
+    by_condition,
+    camera_height,
+    finite,
+    format_table,
+    frame_truth,
+    score_image,
+    table_rows,
+)
+from rosam_core.runtime.colormap import colorize_confidence, colorize_depth
+from rosam_core.types import DepthPrediction, Float32, Frame, ModelCard
+
+RANGE_M = (0.1, 80.0)
+"""Truth that is scored [m]."""
+
+VIDEO_HEIGHT = 240
+HERO_FRAMES = 48
+HERO_HEIGHT = 150
+SHEET_ROWS = 9
+SAMPLED_PIXELS = 1000
+"""Pixels of each frame that enter the risk-coverage plot."""
+
+
+@dataclasses.dataclass
+class _Collected:
+    """What one pass over the run leaves behind."""
+
+    scores: list[ImageScore] = dataclasses.field(default_factory=list)
+    stamps: list[int] = dataclasses.field(default_factory=list)
+    conditions: list[str] = dataclasses.field(default_factory=list)
+    hero: list[Any] = dataclasses.field(default_factory=list)
+    samples: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+
+
+def write_demo(
+    drive: Drive, run: LiveRun, topics: LiveTopics, card: ModelCard, out: Path, fps: float
+) -> dict[str, Any]:
+    """Writes `report.html`, `contact_sheet.png`, `demo.mp4`, `demo.mcap` and `results.json`.
+
+    Args:
+        drive: What was replayed; scored where it has exact depth or lidar.
+        run: The recorded run.
+        topics: Its topics.
+        card: Card of the model.
+        out: Folder of the results.
+        fps: Frames a second of the drive, for the video.
+
+    Returns:
+        The figures; `table` holds them as text for a terminal.
+
+    Raises:
+        ValueError: The node published nothing that belongs to the drive.
+    """
+    collected = _collect(drive, run, topics, out, fps)
+    if not collected.stamps:
+        raise ValueError(f"the node published no depth for {drive.name}: {run.node_log[-400:]}")
+    summaries = by_condition(collected.scores) if collected.scores else {}
+    chosen = _choose(collected)
+    index_of = frame_stamps(drive)
+    examples = [
+        _example(title, drive[index_of[stamp]], run, topics, collected.scores)
+        for title, stamp in chosen
+    ]
+    title = f"{card.name}: {_conditions_in_words(collected.conditions)}"
+    rows = [
+        side_by_side(
+            [picture for _, picture in example_panels(example, RANGE_M[1])],
+            160,
+            example.title,
+            example.caption,
+        )
+        for example in examples[:SHEET_ROWS]
+    ]
+    (out / "contact_sheet.png").write_bytes(encode_png(contact_sheet(rows, title)))
+    results = {
+        "model": card.name,
+        "sha256": card.sha256,
+        "drive": drive.name,
+        "range_m": list(RANGE_M),
+        "conditions": summaries,
+        "graph": _graph_figures(run),
+    }
+    write_report(
+        out / "report.html",
+        _report(title, collected, summaries, run, card, examples, drive),
+    )
+    (out / "results.json").write_text(json.dumps(finite(results), indent=2) + "\n", "utf-8")
+    text = format_table(compact_rows(summaries), left=(0,)) + "\n\n" if summaries else ""
+    return {**results, "table": text + graph_line(run)}
+
+
+def compact_rows(summaries: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Returns the table of the demo: one row a condition, metric depth, no scaling.
+
+    Args:
+        summaries: Result of `by_condition`.
+    """
+    has_flat = any("flat_ground" in summary for summary in summaries.values())
+    head = ["condition", "frames", "AbsRel", "RMSE [m]", "delta1", "ECE", "AUSE"]
+    rows = [head + (["flat ground AbsRel"] if has_flat else [])]
+    for condition, summary in summaries.items():
+        m = summary["metric"]
+        row = [condition, str(summary["frames"]), f"{m['abs_rel']:.3f}", f"{m['rmse']:.2f}"]
+        row += [f"{m['delta1']:.3f}", f"{summary['ece']:.3f}", f"{summary['ause']:.3f}"]
+        if has_flat:
+            flat = summary.get("flat_ground")
+            row.append(f"{flat['abs_rel']:.3f}" if flat else "")
+        rows.append(row)
+    return rows
+
+
+def graph_line(run: LiveRun) -> str:
+    """Returns rate, latency and drops of a run in one line.
+
+    Args:
+        run: The recorded run.
+    """
+    p50, p95 = _percentiles(run)
+    return (
+        f"{run.rate_hz:.1f} Hz, latency p50 {p50:.1f} ms, p95 {p95:.1f} ms, "
+        f"{run.drops} of {run.frames} frames dropped, node ended with status {run.node_status}"
+    )
+
+
+def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: float) -> _Collected:
+    """Goes through the run once: scores, video, bag and the pictures for the top."""
+    found = _Collected()
+    index_of = frame_stamps(drive)
+    keep_every = max(1, len(index_of) // HERO_FRAMES)
+    first_ns = min(index_of)
+    with (
+        VideoWriter(out / "demo.mp4", fps) as video,
+        BagWriter(out / "demo.mcap", overwrite=True, compress=True) as bag,
+    ):
+        pairs = recorded_predictions(run.bag, topics)
+        for stamp, prediction, messages in tqdm(
+            pairs, total=run.depths, desc="score", unit="frame", disable=None, file=sys.stderr
+        ):
+            if stamp not in index_of:
+                continue
+            frame = drive[index_of[stamp]]
+            write_frame(bag, topics, frame, prediction, messages, RANGE_M[1])
+            score = _score(frame, prediction, found.samples)
+            if score is not None:
+                found.scores.append(score)
+            found.stamps.append(stamp)
+            found.conditions.append(frame.condition)
+            picture = side_by_side(
+                [
+                    frame.image,
+                    colorize_depth(prediction.depth, RANGE_M[1]),
+                    colorize_confidence(prediction.confidence),
+                ],
+                VIDEO_HEIGHT,
+                f"{frame.condition}   {(stamp - first_ns) / 1e9:.1f} s",
+                _caption(score),
+            )
+            video.add(picture)
+            if (len(found.stamps) - 1) % keep_every == 0:
+                found.hero.append(side_by_side([picture], HERO_HEIGHT))
+    return found
+
+
+def _score(
+    frame: Frame, prediction: DepthPrediction, samples: dict[str, list[Any]]
+) -> ImageScore | None:
+    """Scores a frame that has a truth, and keeps some of its pixels for the plots."""
+    truth = frame_truth(frame)
+    if truth is None:
+        return None
+    height = camera_height(frame) if frame.depth is not None else None
+    score = score_image(frame, truth, prediction, *RANGE_M, height)
+    if prediction.depth.shape == truth.shape:
+        valid = scored_pixels(truth, *RANGE_M) & ~np.isnan(prediction.depth)
+        step = max(1, int(valid.sum()) // SAMPLED_PIXELS)
+        g = truth[valid][::step]
+        error = np.abs(np.clip(prediction.depth[valid][::step], *RANGE_M) - g) / g
+        samples.setdefault(frame.condition, []).append(
+            (error, prediction.confidence[valid][::step])
+        )
+    return score
+
+
+def _choose(collected: _Collected) -> list[tuple[str, int]]:
+    """Returns titles and stamps of the frames to show: best, median and worst of a condition.
+
+    Without a truth nothing is best: frames spread over the drive are shown.
+    """
+    if not collected.scores:
+        stamps = collected.stamps
+        picks = [stamps[i * (len(stamps) - 1) // 5] for i in range(min(6, len(stamps)))]
+        first = stamps[0]
+        return [(f"{(stamp - first) / 1e9:.1f} s", stamp) for stamp in dict.fromkeys(picks)]
+    chosen = []
+    for condition in dict.fromkeys(s.condition for s in collected.scores):
+        own = [s for s in collected.scores if s.condition == condition and s.metric["n"] > 0]
+        own.sort(key=lambda s: s.metric["abs_rel"])
+        picks = {"best": 0, "median": len(own) // 2, "worst": len(own) - 1} if own else {}
+        shown: set[int] = set()
+        for name, place in picks.items():
+            if own[place].stamp_ns not in shown:
+                shown.add(own[place].stamp_ns)
+                chosen.append((f"{condition}, {name}", own[place].stamp_ns))
+    return chosen
+
+
+def _example(
+    title: str, frame: Frame, run: LiveRun, topics: LiveTopics, scores: Sequence[ImageScore]
+) -> Example:
+    prediction = recorded_prediction(run.bag, topics, frame.stamp_ns)
+    score = next((s for s in scores if s.stamp_ns == frame.stamp_ns), None)
+    truth: Float32 | None = frame_truth(frame)
+    return Example(
+        title,
+        _caption(score),
+        frame.image,
+        prediction.depth,
+        prediction.confidence,
+        truth,
+        is_sparse=frame.depth is None,
+    )
+
+
+def _caption(score: ImageScore | None) -> str:
+    if score is None or not score.metric["n"]:
+        return ""
+    m = score.metric
+    return f"AbsRel {m['abs_rel']:.3f}   RMSE {m['rmse']:.2f} m   delta1 {m['delta1']:.1%}"
+
+
+def _percentiles(run: LiveRun) -> tuple[float, float]:
+    if not len(run.latency_ms):
+        return float("nan"), float("nan")
+    p50, p95 = np.percentile(run.latency_ms, (50, 95))
+    return float(p50), float(p95)
+
+
+def _graph_figures(run: LiveRun) -> dict[str, Any]:
+    p50, p95 = _percentiles(run)
+    return {
+        "rate_hz": run.rate_hz,
+        "latency_p50_ms": p50,
+        "latency_p95_ms": p95,
+        "frames": run.frames,
+        "depths": run.depths,
+        "drops": run.drops,
+        "node_status": run.node_status,
+    }
+
+
+def _conditions_in_words(conditions: Sequence[str]) -> str:
+    """Returns the conditions in the order in which the drive meets them."""
+    met = list(dict.fromkeys(conditions))
+    return ", ".join(met) if met != ["unknown"] else "depth and confidence"
+
+
+def _report(
+    title: str,
+    collected: _Collected,
+    summaries: Mapping[str, Any],
+    run: LiveRun,
+    card: ModelCard,
+    examples: Sequence[Example],
+    drive: Drive,
+) -> Report:
+    p50, p95 = _percentiles(run)
+    cards, tables, plots = [], [], []
+    if summaries:
+        overall = summaries.get("all") or next(iter(summaries.values()))
+        m = overall["metric"]
+        ratio = overall.get("flat_ground_ratio")
+        note = f"flat ground: {ratio:.1f}x worse" if ratio else "metric, no scaling"
+        cards += [
+            Card("AbsRel", f"{m['abs_rel']:.3f}", note),
+            Card("within 25 %", f"{m['delta1']:.0%}", "delta1, share of pixels"),
+            Card("confidence ECE", f"{overall['ece']:.3f}", "0 = perfectly calibrated"),
+        ]
+        detail = (
+            f"Truth from {RANGE_M[0]:g} to {RANGE_M[1]:g} m. Metrics are taken per image and "
+            "averaged over images. Metric rows are the metres as published; median-scaled rows "
+            "say how much is left once the overall scale is right. AUSE: area between the "
+            "sparsification curve and the oracle's, in AbsRel."
+        )
+        tables = [Table("Accuracy by condition", table_rows(summaries), detail, left=(0, 2))]
+        plots = _plots(collected, summaries)
+    cards += [
+        Card("rate", f"{run.rate_hz:.1f} Hz", f"{run.depths} depth images"),
+        Card("latency", f"{p50:.0f} ms", f"p95 {p95:.0f} ms"),
+        Card("dropped", str(run.drops), f"of {run.frames} frames"),
+    ]
+    if len(run.latency_ms):
+        plots.append(
+            Figure(
+                "Latency on the graph",
+                figures.latency_histogram(run.latency_ms),
+                "From the arrival of an image to the arrival of its depth, in a third process.",
+            )
+        )
+    truth = (
+        "exact depth of the synthetic drive"
+        if any(not e.is_sparse for e in examples)
+        else "lidar of the bag"
+    )
+    notes = [
+        f"Drive: {drive.name}, {len(drive)} frames, replayed in real time by replay_node.",
+        f"Model: {card.name} ({card.architecture}, {card.input_width}x{card.input_height}), "
+        f"sha256 {card.sha256[:12]}, weights {card.licence}.",
+        f"Truth: {truth}." if summaries else "Truth: none in this recording, so no accuracy.",
+        "Node, replay and recorder were processes of their own on a ROS 2 graph; nothing was "
+        f"computed outside the node. It ended with status {run.node_status} on SIGINT.",
+        f"Machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}.",
+    ]
+    lead = (
+        "A camera went through the real ROS 2 node. Left to right: what the camera saw, the depth "
+        "in metres that the node published, and the confidence it put on it."
+    )
+    return Report(
+        title=title,
+        lead=lead,
+        hero=encode_animation(collected.hero, 200),
+        cards=cards,
+        tables=tables,
+        figures=plots,
+        examples=examples,
+        notes=notes,
+        links=[
+            ("video", "demo.mp4"),
+            ("contact sheet", "contact_sheet.png"),
+            ("bag for RViz or Foxglove", "demo.mcap"),
+            ("figures as JSON", "results.json"),
+        ],
+        max_depth_m=RANGE_M[1],
+    )
+
+
+def _plots(collected: _Collected, summaries: Mapping[str, Any]) -> list[Figure]:
+    first = collected.stamps[0]
+    seconds = [(s.stamp_ns - first) / 1e9 for s in collected.scores]
+    flat = [s.flat["abs_rel"] for s in collected.scores if s.flat is not None]
+    over_time = figures.error_over_time(
+        seconds,
+        [s.metric["abs_rel"] for s in collected.scores],
+        [s.condition for s in collected.scores],
+        flat if len(flat) == len(seconds) else (),
+    )
+    curves = {
+        condition: risk_coverage(*(np.concatenate(v) for v in zip(*pairs, strict=True)))
+        for condition, pairs in collected.samples.items()
+    }
+    plots = [
+        Figure(
+            "Error over the drive",
+            over_time,
+            "AbsRel of every frame; the baseline is a flat road under a level camera.",
+            "wide",
+        ),
+        Figure(
+            "Does the confidence tell the truth?",
+            figures.reliability_diagram(summaries),
+            "Of all pixels with a confidence, the share that is within 25 % of the truth. On the "
+            "diagonal the confidence can be taken at its word.",
+            "tall",
+        ),
+    ]
+    if curves:
+        plots.append(
+            Figure(
+                "Dropping what is not trusted",
+                figures.risk_coverage_plot(curves),
+                "Error of the most trusted share of the pixels: it should fall to the left.",
+            )
+        )
+    return plots
