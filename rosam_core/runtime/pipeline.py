@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
+from rosam_core.runtime.buffers import BufferPool
 from rosam_core.runtime.preprocess import RESIZE_MODES, Resize
 from rosam_core.runtime.scale import metric_scale, unseen_view
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
@@ -63,6 +64,10 @@ class DepthPipeline:
         self.min_confidence = min_confidence
         self.max_depth_m = engine.card.max_depth_m if max_depth_m is None else max_depth_m
         self._batch: UInt8 = np.empty((0, 0, 0, 3), np.uint8)
+        self._inverse: Float32 = np.empty(
+            (engine.card.input_height, engine.card.input_width), np.float32
+        )
+        self._pool = BufferPool()
         self._plans: dict[tuple[int, int], Resize] = {}
         self._warned: set[Camera] = set()
         if not engine.card.is_metric:
@@ -143,7 +148,7 @@ class DepthPipeline:
         with np.errstate(divide="ignore", invalid="ignore"):
             # Inverse depth is what is interpolated: a plane's inverse depth is linear in the
             # image, so road and walls come back exact, and +Inf is an ordinary 0.
-            inverse = np.float32(1 / scale) / network_depth
+            inverse = np.divide(np.float32(1 / scale), network_depth, out=self._inverse)
             if not network_depth.min() > 0:
                 unknown = ~(network_depth > 0)
                 inverse[unknown] = np.nan
@@ -151,11 +156,11 @@ class DepthPipeline:
             if not (confidence.min() >= 0 and confidence.max() <= 1):
                 confidence = np.clip(np.nan_to_num(confidence, nan=0.0), 0, 1)
             if self.output_size == "network":
-                depth = plan.blank_padding(inverse, np.nan)
-                confidence = plan.blank_padding(confidence, 0.0)
+                size, write = (plan.network_height, plan.network_width), plan.blank_padding
             else:
-                depth = plan.restore(inverse, np.nan)
-                confidence = plan.restore(confidence, 0.0)
+                size, write = (plan.height, plan.width), plan.restore
+            depth = write(inverse, np.nan, self._pool.take(*size))
+            confidence = write(confidence, 0.0, self._pool.take(*size))
             np.reciprocal(depth, out=depth)
             # Looked up at network size, where it is cheap: most masks have nothing to do.
             if not inverse.min() >= 1 / self.max_depth_m:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import cv2
-import numpy as np
 
 from rosam_core.types import Camera, Float32, UInt8
 
@@ -148,18 +147,18 @@ class Resize:
             interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR,
         )
 
-    def restore(self, values: Float32, fill: float) -> Float32:
-        """Returns a network-size map at image size, bilinear, with `fill` where nothing was seen.
+    def restore(self, values: Float32, fill: float, out: Float32) -> Float32:
+        """Writes a network-size map at image size, bilinear, with `fill` where nothing was seen.
 
         Args:
             values: float32[network H,network W].
             fill: Value outside the source window.
+            out: float32[H,W], C-contiguous; wholly overwritten.
 
         Returns:
-            float32[H,W], a new array.
+            `out`.
         """
         s = self.source
-        out: Float32 = np.empty((self.height, self.width), np.float32)
         if (s.width, s.height) != (self.width, self.height):
             out.fill(fill)
         seen = values[self.target.slices]
@@ -171,14 +170,18 @@ class Resize:
             )
         return out
 
-    def blank_padding(self, values: Float32, fill: float) -> Float32:
-        """Returns a copy of a network-size map with `fill` in the padding.
+    def blank_padding(self, values: Float32, fill: float, out: Float32) -> Float32:
+        """Writes a network-size map with `fill` in the padding.
 
         Args:
             values: float32[network H,network W].
             fill: Value for the padding.
+            out: float32[network H,network W]; wholly overwritten.
+
+        Returns:
+            `out`.
         """
-        out = np.full_like(values, fill)
+        out.fill(fill)
         out[self.target.slices] = values[self.target.slices]
         return out
 
