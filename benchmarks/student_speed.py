@@ -1,0 +1,68 @@
+"""Claim: the light student is at least 8 times as fast as the ResNet-18 student on a CPU.
+
+Both are exported with random weights and timed in one process on ONNX Runtime, two threads,
+320x576, in turn. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from rosam_core.export import DeployedStudent, write_onnx
+from rosam_core.models import create_model
+
+
+def main() -> None:
+    """Times both students and prints medians and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--width", type=int, default=576)
+    parser.add_argument("--height", type=int, default=320)
+    args = parser.parse_args()
+    image = np.random.default_rng(0).integers(0, 256, (1, args.height, args.width, 3), np.uint8)
+    names = ("light", "resnet18")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = {}
+        for name in names:
+            path = Path(folder) / f"{name}.onnx"
+            write_onnx(DeployedStudent(create_model(name).eval()), path, (args.width, args.height))
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = args.threads
+            sessions[name] = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        for run in range(args.runs + 5):
+            for name in names:
+                begun = time.perf_counter()
+                sessions[name].run(None, {"image": image})
+                if run >= 5:
+                    times[name].append((time.perf_counter() - begun) * 1e3)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    report = {
+        "claim": "light student at least 8x faster than resnet18 on the same engine",
+        "engine": f"onnxruntime {onnxruntime.__version__} CPU",
+        "machine": platform.machine(),
+        "threads": args.threads,
+        "size": f"{args.width}x{args.height}",
+        "runs": args.runs,
+        "median_ms": {name: round(value, 2) for name, value in medians.items()},
+        "fastest_ms": {name: round(min(values), 2) for name, values in times.items()},
+        "ratio": round(medians["resnet18"] / medians["light"], 2),
+        "holds": medians["resnet18"] >= 8 * medians["light"],
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""From a checkpoint to the model file of the contract: ONNX and its card, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from rosam_core.checkpoint import load_checkpoint
+from rosam_core.config import from_mapping
+from rosam_core.models import create_model
+from rosam_core.recipe import Recipe
+from rosam_core.types import ModelCard, card_path, file_sha256
+
+log = logging.getLogger(__name__)
+
+OPSET = 18
+DEPTH_TOLERANCE = 1e-3  # relative
+CONFIDENCE_TOLERANCE = 1e-3  # absolute
+LOG_RATIO = math.log(1.25)
+
+
+class DeployedStudent(nn.Module):
+    """A student as the model file states it: uint8 NHWC in, depth and confidence out.
+
+    Args:
+        student: A model of `rosam_core.models`.
+        temperature: Factor of the Laplace scale b.
+    """
+
+    def __init__(self, student: nn.Module, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.student = student
+        self.temperature = temperature
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps uint8[n,h,w,3] to depth [m] and confidence, float32[n,1,h,w].
+
+        Confidence is P(|log d - log d*| < log 1.25) = 1 - exp(-log 1.25 / b) of a Laplace error.
+        """
+        output = self.student(image.permute(0, 3, 1, 2).float() / 255.0)
+        depth = 1.0 / output["inverse_depth"]
+        b = torch.exp(output["log_b"]) * self.temperature
+        return depth, 1.0 - torch.exp(-LOG_RATIO / b)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedStudent:
+    """A checkpoint, opened: its averaged weights in evaluation mode and what it says of them."""
+
+    student: nn.Module
+    recipe: Recipe
+    step: int
+    commit: str
+    focal_range: tuple[float, float]
+    validation: Mapping[str, Any]
+
+
+def load_student(checkpoint: str | Path) -> TrainedStudent:
+    """Opens a checkpoint of `rosam train`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint of a student this version knows.
+    """
+    import yaml
+
+    state = load_checkpoint(checkpoint)
+    recipe = from_mapping(Recipe, yaml.safe_load(state["recipe"]))
+    student = create_model(recipe.model.name)
+    try:
+        student.load_state_dict(state["ema"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{checkpoint} does not fit {recipe.model.name}: {reason}") from error
+    low, high = state["focal_range"]
+    return TrainedStudent(
+        student.eval(),
+        recipe,
+        int(state["step"]),
+        str(state["commit"]),
+        (float(low), float(high)),
+        state["validation"],
+    )
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    size: tuple[int, int] | None = None,
+    temperature: float = 1.0,
+    results: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    licence: str = "Apache-2.0",
+    training_data: str | None = None,
+) -> ModelCard:
+    """Writes `model.onnx` and `model.json`; leaves neither if they do not hold.
+
+    Args:
+        checkpoint: `best.pt` or `last.pt` of `rosam train`.
+        output: The ONNX file.
+        size: Network width and height [px], multiples of 32; the training size if None.
+        temperature: Factor of b, fitted on a validation drive; it is baked into the graph.
+        results: Measured figures for the card.
+        name: Name on the card; that of the file if None.
+        licence: SPDX identifier of the weights.
+        training_data: In words; the names and conditions of the drives if None.
+
+    Raises:
+        ValueError: A wrong size or temperature, or ONNX Runtime does not equal torch.
+    """
+    output = Path(output)
+    if output.suffix != ".onnx":
+        raise ValueError(f"the model file must end in .onnx, got {output.name}")
+    trained = load_student(checkpoint)
+    data = trained.recipe.data
+    width, height = size or (data.width, data.height)
+    if width % 32 or height % 32 or min(width, height) < 64:
+        raise ValueError(f"network size must be multiples of 32, at least 64: {width}x{height}")
+    if not 0.05 <= temperature <= 20:
+        raise ValueError(f"confidence temperature must be in [0.05, 20], got {temperature}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
+    try:
+        write_onnx(DeployedStudent(trained.student, temperature), temporary, (width, height))
+        checks = compare_with_torch(
+            temporary, DeployedStudent(trained.student, temperature), (width, height)
+        )
+        card = ModelCard(
+            name=name or output.stem,
+            architecture=trained.recipe.model.name,
+            input_width=width,
+            input_height=height,
+            training_focal_px=data.canonical_focal_px,
+            focal_range_px=trained.focal_range,
+            min_depth_m=data.min_depth_m,
+            max_depth_m=data.max_depth_m,
+            is_metric=True,
+            confidence_temperature=temperature,
+            sha256=file_sha256(temporary),
+            licence=licence,
+            training_data=training_data or "synthetic drives of `rosam synth`",
+            results={
+                "export": checks,
+                "training": {
+                    "step": trained.step,
+                    "commit": trained.commit,
+                    "size": f"{data.width}x{data.height}",
+                    "validation": _plain(trained.validation),
+                },
+                **_plain(results or {}),
+            },
+        )
+        card_temporary = temporary.with_suffix(".json")
+        card_temporary.write_text(card.to_json(), encoding="utf-8")
+        os.replace(temporary, output)
+        os.replace(card_temporary, card_path(output))
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_suffix(".json").unlink(missing_ok=True)
+    return card
+
+
+def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
+    """Writes a deployed student as one ONNX file of opset 18 with a dynamic batch.
+
+    Args:
+        model: A `DeployedStudent`, in evaluation mode.
+        path: Where.
+        size: Network width and height [px].
+    """
+    example = torch.randint(0, 256, (2, size[1], size[0], 3), dtype=torch.uint8)
+    quiet = contextlib.redirect_stdout(None)  # the exporter prints its progress
+    with warnings.catch_warnings(), quiet, torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            (example,),
+            str(path),
+            input_names=["image"],
+            output_names=["depth", "confidence"],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=64)}},
+            verbose=False,
+        )
+    onnx.checker.check_model(str(path))
+
+
+def compare_with_torch(
+    path: Path, model: nn.Module, size: tuple[int, int]
+) -> dict[str, float | int]:
+    """Runs ONNX Runtime and torch on the same pictures, one and three at a time.
+
+    Returns:
+        `depth_error` (largest, relative), `confidence_error` (largest, absolute), `images`.
+
+    Raises:
+        ValueError: They differ by more than the tolerances.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    depth_error, confidence_error, images = 0.0, 0.0, 0
+    pictures = probe_images(size)
+    for batch in (pictures[:1], pictures[1:4], pictures[4:5], pictures[5:8]):
+        depth, confidence = session.run(["depth", "confidence"], {"image": batch})
+        with torch.no_grad():
+            true_depth, true_confidence = (t.numpy() for t in model(torch.from_numpy(batch)))
+        if depth.shape != true_depth.shape:
+            raise ValueError(f"export: depth is {depth.shape}, expected {true_depth.shape}")
+        depth_error = max(depth_error, float(np.max(np.abs(depth - true_depth) / true_depth)))
+        confidence_error = max(
+            confidence_error, float(np.max(np.abs(confidence - true_confidence)))
+        )
+        images += len(batch)
+    # Written so that NaN fails too.
+    if not (depth_error <= DEPTH_TOLERANCE and confidence_error <= CONFIDENCE_TOLERANCE):
+        raise ValueError(
+            f"export refused: ONNX Runtime differs from torch by {depth_error:.2e} (relative "
+            f"depth, limit {DEPTH_TOLERANCE}) and {confidence_error:.2e} (confidence, limit "
+            f"{CONFIDENCE_TOLERANCE})"
+        )
+    return {"depth_error": depth_error, "confidence_error": confidence_error, "images": images}
+
+
+def probe_images(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Returns uint8[8,h,w,3]: road-like pictures by day and night, bars, noise, black, white."""
+    width, height = size
+    rng = np.random.default_rng(0)
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    pictures = []
+    for brightness in (1.0, 0.5, 0.15, 0.05):
+        sky, road = np.array([0.6, 0.75, 0.95]), np.array([0.35, 0.34, 0.33])
+        scene = np.where(y < 0.45, sky * (1 - 0.4 * y), road * (0.6 + 0.4 * y))
+        scene = np.broadcast_to(scene, (height, width, 3)).copy()
+        for _ in range(12):
+            w, h = rng.integers(6, width // 4), rng.integers(6, height // 2)
+            left, top = rng.integers(0, width - w), rng.integers(0, height - h)
+            scene[top : top + h, left : left + w] = rng.uniform(0, 1, 3)
+        scene += rng.normal(0, 0.03, scene.shape)
+        pictures.append(np.clip(scene * brightness * 255, 0, 255))
+    bars = pictures[0].copy()
+    bars[: height // 8], bars[-height // 8 :] = 0, 0
+    noise = rng.integers(0, 256, (height, width, 3))
+    black, white = np.zeros((height, width, 3)), np.full((height, width, 3), 255)
+    return np.stack([*pictures, bars, noise, black, white]).astype(np.uint8)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values as JSON can state them."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
