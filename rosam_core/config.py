@@ -131,7 +131,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
 
 def to_yaml(config: Any) -> str:
     """Returns every field of a dataclass as YAML text that `load_config` reads back."""
-    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+    return str(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False))
 
 
 def _plain(value: Any) -> Any:

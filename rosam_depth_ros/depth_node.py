@@ -211,7 +211,9 @@ def main(args: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.set())
     # With our own handlers the context outlives the signal: the worker ends in order, and a
     # second Ctrl-C (ros2 launch sends one more) interrupts nothing.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(
+        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+    )
     try:
         node = DepthNode()
     except (ValueError, ParameterException) as error:

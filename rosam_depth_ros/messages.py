@@ -191,5 +191,5 @@ def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:
 def _bytes(values: np.ndarray) -> array.array[int]:
     # array.array is what rclpy hands on untouched: 0.1 ms at 1600x900 float, numpy takes 302 ms.
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    data.frombytes(np.ascontiguousarray(values).data.cast("B"))
     return data

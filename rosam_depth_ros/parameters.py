@@ -137,7 +137,7 @@ def check_value(name: str, value: Any) -> Any:
         ValueError: Wrong type, outside the range or not among the choices; says what is allowed.
     """
     field = SPECIFICATIONS[name]
-    kind = type(field.default)
+    kind: Any = type(field.default)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:

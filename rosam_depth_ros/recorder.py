@@ -12,6 +12,7 @@ the steady clock, both in nanoseconds.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import queue
@@ -80,7 +81,7 @@ class Recorder(Node):
             self.create_subscription(
                 message_type(kind),
                 topic,
-                lambda raw, topic=topic: self._keep(topic, raw),
+                functools.partial(self._keep, topic),
                 qos,
                 raw=True,
             )
@@ -165,11 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ExternalShutdownException:
         pass
     node.finish()
-    error = node.failed
+    failure = node.failed
     node.destroy_node()
     rclpy.try_shutdown()
-    if error is not None:
-        print(f"recorder: {error}", file=sys.stderr)
+    if failure is not None:
+        print(f"recorder: {failure}", file=sys.stderr)
         return 1
     return 0
 
