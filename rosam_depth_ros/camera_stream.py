@@ -178,8 +178,8 @@ class CameraStream:
         info = self._info
         if info is None:
             raise ValueError(
-                f"no camera_info received on {self.camera_info_topic}: publish or remap it, or set fov_deg "
-                "or camera_file"
+                f"no camera_info received on {self.camera_info_topic}: publish or remap it, or "
+                "set fov_deg or camera_file"
             )
         roi = info.roi
         crop = (roi.x_offset, roi.y_offset, roi.width, roi.height, info.binning_x, info.binning_y)
@@ -225,10 +225,10 @@ class CameraStream:
             parameters: Of this moment.
         """
         header = message.header
-        camera_info = messages.camera_info_message(prediction.camera, header, info)
         self._depth.publish(
             messages.depth_message(prediction.depth, header, parameters.depth_encoding)
         )
+        camera_info = messages.camera_info_message(prediction.camera, header, info)
         self._depth_info.publish(camera_info)
         self._confidence.publish(messages.confidence_message(prediction.confidence, header))
         self._confidence_info.publish(camera_info)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from support import write_tiny_model
 
-# ruff: noqa: E402 - the skip stands above the imports of ROS
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros]'")
 
@@ -227,8 +226,8 @@ def test_image_waits_for_its_first_camera_info_and_then_says_what_is_missing(
         client.wait_matched()
         client.send(grey(0), None, 12)
         node.wait_for(
-            "camera: no camera_info received on /camera_info: publish or remap it, or set fov_deg or "
-            "camera_file"
+            "camera: no camera_info received on /camera_info: publish or remap it, or set fov_deg "
+            "or camera_file"
         )
         assert client.answer(grey(0), info_message(WIDTH, HEIGHT), 13)
     finally:
