@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rosam_core.drives.synthetic import raycast
 from rosam_core.drives.synthetic.gbuffer import GBuffer, View
-from rosam_core.drives.synthetic.objects import Kind
+from rosam_core.drives.synthetic.parts import Kind
 from rosam_core.drives.synthetic.raycast import TILE, Solids
 from rosam_core.drives.synthetic.textures import noise
 from rosam_core.drives.synthetic.world import World

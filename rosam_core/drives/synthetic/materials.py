@@ -7,9 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from rosam_core.drives.synthetic.objects import Kind
+from rosam_core.drives.synthetic.parts import Kind
+from rosam_core.drives.synthetic.street import Street
 from rosam_core.drives.synthetic.textures import band, noise, random_of, stripes
-from rosam_core.drives.synthetic.world import Street
 
 
 @dataclasses.dataclass
