@@ -1,6 +1,8 @@
-"""`depth.launch.py` on the real launch stack: found by name, described, and ended by Ctrl-C."""
+"""The launch files on the real launch stack: found by name, described, ended by Ctrl-C or the bag."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import launch_pytest
 import numpy as np
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from bag_samples import write_camera_bag
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -27,10 +30,11 @@ from sensor_msgs.msg import CameraInfo, Image
 from support import write_tiny_model
 
 WIDTH, HEIGHT = 96, 64
-ARGUMENTS = (
+DEPTH_ARGUMENTS = (
     *("image", "camera_info", "model", "engine", "threads", "fov_deg", "camera_file"),
     *("params_file", "namespace", "name", "fastdds_profile", "log_level"),
 )
+REPLAY_ARGUMENTS = ("bag", "image", "model", "rate", "lockstep", "statistics_file")
 
 pytestmark = pytest.mark.ros
 
@@ -136,19 +140,24 @@ def _ros2() -> str:
     return found
 
 
-def test_show_args_describes_every_argument() -> None:
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [("depth.launch.py", DEPTH_ARGUMENTS), ("replay.launch.py", REPLAY_ARGUMENTS)],
+)
+def test_show_args_describes_every_argument(file: str, names: tuple[str, ...]) -> None:
     shown = subprocess.run(
-        [_ros2(), "launch", "rosam_depth_ros", "depth.launch.py", "--show-args"],
+        [_ros2(), "launch", "rosam_depth_ros", file, "--show-args"],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert shown.returncode == 0, shown.stderr
-    lines = shown.stdout.splitlines()
-    for name in ARGUMENTS:
-        place = next(n for n, line in enumerate(lines) if line.strip() == f"'{name}':")
-        assert len(lines[place + 1].strip()) > 10, f"argument {name} has no description"
+    lines = [line.strip() for line in shown.stdout.splitlines()]
+    places = {line[1:-2]: n for n, line in enumerate(lines) if re.fullmatch(r"'\w+':", line)}
+    assert set(places) >= set(names)
+    for name, place in places.items():
+        assert len(lines[place + 1]) > 10, f"argument {name} has no description"
     assert "no description given" not in shown.stdout
 
 
@@ -174,3 +183,27 @@ def test_ros2_launch_finds_runs_and_ends_with_0(camera: Camera, model: Path) -> 
     assert process.returncode == 0, output
     assert "process has finished cleanly" in output
     assert "process has died" not in output
+
+
+@pytest.mark.slow
+def test_replay_launch_gives_a_depth_for_each_frame_and_ends_by_itself(
+    model: Path, tmp_path: Path
+) -> None:
+    write_camera_bag(tmp_path / "drive.mcap", frames=5)
+    statistics = tmp_path / "statistics.json"
+    done = subprocess.run(
+        [
+            *(_ros2(), "launch", "rosam_depth_ros", "replay.launch.py", "lockstep:=true"),
+            *(f"bag:={tmp_path / 'drive.mcap'}", f"model:={model}"),
+            f"statistics_file:={statistics}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "process has died" not in done.stdout + done.stderr
+    figures = json.loads(statistics.read_text())
+    assert figures["frames"] == 5
+    assert figures["depths"] == 5
