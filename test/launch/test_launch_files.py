@@ -1,4 +1,4 @@
-"""The launch files on the real launch stack: found by name, described, ended by Ctrl-C or the bag."""
+"""The launch files on the real launch stack: found by name, described, ended with 0."""
 
 import json
 import os
