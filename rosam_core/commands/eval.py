@@ -33,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="at most so many frames, spread over the drive")
     parser.add_argument("--engine", default="auto", help="what runs the network")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 = one per core")
-    parser.add_argument("--json", type=Path, help="write the figures here; - for standard output")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the figures to this file, or print them as JSON",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         "frames_without_truth": left_out,
         "conditions": result,
     }
-    if str(args.json) == "-":
+    if args.json == "-":
         print(json.dumps(finite(report), indent=2))
         return 0
     rows = table_rows(result, ("median_scaled",) if args.median else ("metric", "median_scaled"))
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if left_out:
         print(f"{left_out} frames without depth or lidar were left out")
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+        path = Path(args.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
     return 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +13,11 @@ from tqdm import tqdm
 
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.base import Drive
-from rosam_core.evaluation import figures
-from rosam_core.evaluation.calibration import risk_coverage
 from rosam_core.evaluation.live import LiveRun, LiveTopics
 from rosam_core.evaluation.metrics import scored_pixels
 from rosam_core.evaluation.pictures import (
     VideoWriter,
     contact_sheet,
-    encode_animation,
     encode_png,
     side_by_side,
 )
@@ -33,14 +27,14 @@ from rosam_core.evaluation.recording import (
     recorded_predictions,
     write_frame,
 )
-from rosam_core.evaluation.report import (
-    Card,
-    Example,
-    Figure,
-    Report,
-    Table,
-    example_panels,
-    write_report,
+from rosam_core.evaluation.report import Example, example_panels, write_report
+from rosam_core.evaluation.run_page import (
+    RANGE_M,
+    Collected,
+    conditions_in_words,
+    graph_figures,
+    percentiles,
+    run_page,
 )
 from rosam_core.evaluation.scoring import (
     ImageScore,
@@ -50,13 +44,9 @@ from rosam_core.evaluation.scoring import (
     format_table,
     frame_truth,
     score_image,
-    table_rows,
 )
 from rosam_core.runtime.colormap import colorize_confidence, colorize_depth
 from rosam_core.types import DepthPrediction, Float32, Frame, ModelCard
-
-RANGE_M = (0.1, 80.0)
-"""Truth that is scored [m]."""
 
 VIDEO_HEIGHT = 240
 HERO_FRAMES = 48
@@ -64,17 +54,6 @@ HERO_HEIGHT = 150
 SHEET_ROWS = 9
 SAMPLED_PIXELS = 1000
 """Pixels of each frame that enter the risk-coverage plot."""
-
-
-@dataclasses.dataclass
-class _Collected:
-    """What one pass over the run leaves behind."""
-
-    scores: list[ImageScore] = dataclasses.field(default_factory=list)
-    stamps: list[int] = dataclasses.field(default_factory=list)
-    conditions: list[str] = dataclasses.field(default_factory=list)
-    hero: list[Any] = dataclasses.field(default_factory=list)
-    samples: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
 
 def write_demo(
@@ -106,7 +85,7 @@ def write_demo(
         _example(title, drive[index_of[stamp]], run, topics, collected.scores)
         for title, stamp in chosen
     ]
-    title = f"{card.name}: {_conditions_in_words(collected.conditions)}"
+    title = f"{card.name}: {conditions_in_words(collected.conditions)}"
     rows = [
         side_by_side(
             [picture for _, picture in example_panels(example, RANGE_M[1])],
@@ -123,11 +102,11 @@ def write_demo(
         "drive": drive.name,
         "range_m": list(RANGE_M),
         "conditions": summaries,
-        "graph": _graph_figures(run),
+        "graph": graph_figures(run),
     }
     write_report(
         out / "report.html",
-        _report(title, collected, summaries, run, card, examples, drive),
+        run_page(title, collected, summaries, run, card, examples, drive),
     )
     (out / "results.json").write_text(json.dumps(finite(results), indent=2) + "\n", "utf-8")
     text = format_table(compact_rows(summaries), left=(0,)) + "\n\n" if summaries else ""
@@ -160,16 +139,16 @@ def graph_line(run: LiveRun) -> str:
     Args:
         run: The recorded run.
     """
-    p50, p95 = _percentiles(run)
+    p50, p95 = percentiles(run)
     return (
         f"{run.rate_hz:.1f} Hz, latency p50 {p50:.1f} ms, p95 {p95:.1f} ms, "
         f"{run.drops} of {run.frames} frames dropped, node ended with status {run.node_status}"
     )
 
 
-def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: float) -> _Collected:
+def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: float) -> Collected:
     """Goes through the run once: scores, video, bag and the pictures for the top."""
-    found = _Collected()
+    found = Collected()
     index_of = frame_stamps(drive)
     keep_every = max(1, len(index_of) // HERO_FRAMES)
     first_ns = min(index_of)
@@ -226,7 +205,7 @@ def _score(
     return score
 
 
-def _choose(collected: _Collected) -> list[tuple[str, int]]:
+def _choose(collected: Collected) -> list[tuple[str, int]]:
     """Returns titles and stamps of the frames to show: best, median and worst of a condition.
 
     Without a truth nothing is best: frames spread over the drive are shown.
@@ -271,149 +250,3 @@ def _caption(score: ImageScore | None) -> str:
         return ""
     m = score.metric
     return f"AbsRel {m['abs_rel']:.3f}   RMSE {m['rmse']:.2f} m   delta1 {m['delta1']:.1%}"
-
-
-def _percentiles(run: LiveRun) -> tuple[float, float]:
-    if not len(run.latency_ms):
-        return float("nan"), float("nan")
-    p50, p95 = np.percentile(run.latency_ms, (50, 95))
-    return float(p50), float(p95)
-
-
-def _graph_figures(run: LiveRun) -> dict[str, Any]:
-    p50, p95 = _percentiles(run)
-    return {
-        "rate_hz": run.rate_hz,
-        "latency_p50_ms": p50,
-        "latency_p95_ms": p95,
-        "frames": run.frames,
-        "depths": run.depths,
-        "drops": run.drops,
-        "node_status": run.node_status,
-    }
-
-
-def _conditions_in_words(conditions: Sequence[str]) -> str:
-    """Returns the conditions in the order in which the drive meets them."""
-    met = list(dict.fromkeys(conditions))
-    return ", ".join(met) if met != ["unknown"] else "depth and confidence"
-
-
-def _report(
-    title: str,
-    collected: _Collected,
-    summaries: Mapping[str, Any],
-    run: LiveRun,
-    card: ModelCard,
-    examples: Sequence[Example],
-    drive: Drive,
-) -> Report:
-    p50, p95 = _percentiles(run)
-    cards, tables, plots = [], [], []
-    if summaries:
-        overall = summaries.get("all") or next(iter(summaries.values()))
-        m = overall["metric"]
-        ratio = overall.get("flat_ground_ratio")
-        note = f"flat ground: {ratio:.1f}x worse" if ratio else "metric, no scaling"
-        cards += [
-            Card("AbsRel", f"{m['abs_rel']:.3f}", note),
-            Card("within 25 %", f"{m['delta1']:.0%}", "delta1, share of pixels"),
-            Card("confidence ECE", f"{overall['ece']:.3f}", "0 = perfectly calibrated"),
-        ]
-        detail = (
-            f"Truth from {RANGE_M[0]:g} to {RANGE_M[1]:g} m. Metrics are taken per image and "
-            "averaged over images. Metric rows are the metres as published; median-scaled rows "
-            "say how much is left once the overall scale is right. AUSE: area between the "
-            "sparsification curve and the oracle's, in AbsRel."
-        )
-        tables = [Table("Accuracy by condition", table_rows(summaries), detail, left=(0, 2))]
-        plots = _plots(collected, summaries)
-    cards += [
-        Card("rate", f"{run.rate_hz:.1f} Hz", f"{run.depths} depth images"),
-        Card("latency", f"{p50:.0f} ms", f"p95 {p95:.0f} ms"),
-        Card("dropped", str(run.drops), f"of {run.frames} frames"),
-    ]
-    if len(run.latency_ms):
-        plots.append(
-            Figure(
-                "Latency on the graph",
-                figures.latency_histogram(run.latency_ms),
-                "From the arrival of an image to the arrival of its depth, in a third process.",
-            )
-        )
-    truth = (
-        "exact depth of the synthetic drive"
-        if any(not e.is_sparse for e in examples)
-        else "lidar of the bag"
-    )
-    notes = [
-        f"Drive: {drive.name}, {len(drive)} frames, replayed in real time by replay_node.",
-        f"Model: {card.name} ({card.architecture}, {card.input_width}x{card.input_height}), "
-        f"sha256 {card.sha256[:12]}, weights {card.licence}.",
-        f"Truth: {truth}." if summaries else "Truth: none in this recording, so no accuracy.",
-        "Node, replay and recorder were processes of their own on a ROS 2 graph; nothing was "
-        f"computed outside the node. It ended with status {run.node_status} on SIGINT.",
-        f"Machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}.",
-    ]
-    lead = (
-        "A camera went through the real ROS 2 node. Left to right: what the camera saw, the depth "
-        "in metres that the node published, and the confidence it put on it."
-    )
-    return Report(
-        title=title,
-        lead=lead,
-        hero=encode_animation(collected.hero, 200),
-        cards=cards,
-        tables=tables,
-        figures=plots,
-        examples=examples,
-        notes=notes,
-        links=[
-            ("video", "demo.mp4"),
-            ("contact sheet", "contact_sheet.png"),
-            ("bag for RViz or Foxglove", "demo.mcap"),
-            ("figures as JSON", "results.json"),
-        ],
-        max_depth_m=RANGE_M[1],
-    )
-
-
-def _plots(collected: _Collected, summaries: Mapping[str, Any]) -> list[Figure]:
-    first = collected.stamps[0]
-    seconds = [(s.stamp_ns - first) / 1e9 for s in collected.scores]
-    flat = [s.flat["abs_rel"] for s in collected.scores if s.flat is not None]
-    over_time = figures.error_over_time(
-        seconds,
-        [s.metric["abs_rel"] for s in collected.scores],
-        [s.condition for s in collected.scores],
-        flat if len(flat) == len(seconds) else (),
-    )
-    curves = {
-        condition: risk_coverage(*(np.concatenate(v) for v in zip(*pairs, strict=True)))
-        for condition, pairs in collected.samples.items()
-    }
-    plots = [
-        Figure(
-            "Error over the drive",
-            over_time,
-            "AbsRel of every frame; the baseline is a flat road under a level camera.",
-            "wide",
-        ),
-        Figure(
-            "Does the confidence tell the truth?",
-            figures.reliability_diagram(summaries),
-            "Of all pixels with a confidence, the share that is within 25 % of the truth. On the "
-            "diagonal the confidence can be taken at its word.",
-            "tall",
-        ),
-    ]
-    if curves:
-        plots.append(
-            Figure(
-                "Dropping what is not trusted",
-                figures.risk_coverage_plot(curves),
-                "Error of the most trusted share of the pixels: it should fall to the left.",
-            )
-        )
-    return plots

@@ -178,7 +178,9 @@ def run_live(
         node += ["-p", f"fov_deg:={float(fov_deg)}"]
     replay = [*python, "rosam_depth_ros.replay_node", "--ros-args"]
     replay += ["-p", f"source:={source.resolve()}", "-p", f"image_topic:={topics.image}"]
-    replay += ["-p", f"output_topic:={topics.depth}", "-p", f"condition:={conditions}"]
+    replay += ["-p", f"output_topic:={topics.depth}"]
+    if conditions:  # ROS cannot parse an empty value
+        replay += ["-p", f"condition:={conditions}"]
     if topics.image_type.endswith("CompressedImage") and (source / "drive.json").is_file():
         replay += ["-p", "compressed:=true"]
 
