@@ -7,7 +7,6 @@ At the end it prints one line of JSON: frames, depths that came back, drops, lat
 
 from __future__ import annotations
 
-import importlib
 import json
 import signal
 import sys
@@ -30,9 +29,11 @@ from sensor_msgs.msg import Image
 
 from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.drives.playback import Playback, PlaybackMessage, open_playback, prefetch
+from rosam_depth_ros.recorder import message_type
 from rosam_depth_ros.replay_parameters import ReplayParameters, declare
 
 CLOCK_PERIOD_S = 0.01
+SETTLE_S = 0.5
 FRAME_TYPES = ("Image", "CompressedImage", "CameraInfo", "PointCloud2")
 
 
@@ -76,24 +77,17 @@ class ReplayNode(Node):
         )
 
     def _create_publisher(self, topic: str, kind: str) -> Any:
-        package, folder, name = kind.split("/")
-        message_class = getattr(self._import(f"{package}.{folder}"), name, None)
-        if message_class is None:
+        try:
+            message_class = message_type(kind)
+        except ValueError:
             self.get_logger().warning(f"{topic} is not replayed: {kind} is not installed")
             return None
         # Depth 1 for frames: a late subscriber gets the newest one. Transforms must all arrive.
-        qos = QoSProfile(depth=1 if name in FRAME_TYPES else 100)
+        qos = QoSProfile(depth=1 if kind.rpartition("/")[2] in FRAME_TYPES else 100)
         qos.reliability = ReliabilityPolicy.RELIABLE
         if topic.endswith("tf_static"):
             qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
         return self.create_publisher(message_class, topic, qos)
-
-    @staticmethod
-    def _import(module: str) -> Any:
-        try:
-            return importlib.import_module(module)
-        except ImportError:
-            return None
 
     def _on_output(self, raw: bytes) -> None:
         arrived_s = time.monotonic()
@@ -128,24 +122,35 @@ class ReplayNode(Node):
                     f"{self._playback.image_topic} and publishes {output}: replaying anyway"
                 )
         elif self.parameters.wait_s:
-            self._spin_until(0.2, lambda: False)  # matching is not mutual at once
+            info = self._outputs.get(self._playback.info_topic)
+            # A node with a stated camera may never listen to it, so this wait is short.
+            self._spin_until(2.0, lambda: info is None or info.get_subscription_count() > 0)
+            # The other side may match a moment later, and what it misses by then is lost.
+            self._spin_until(SETTLE_S, lambda: False)
+        first_info = self._playback.first_info()
+        if first_info is not None:
+            # Ahead of its time: a recording may hold it after the first image, which would then
+            # be of no use to any node.
+            self._outputs[self._playback.info_topic].publish(first_info)
+            self._spin_until(SETTLE_S / 5, lambda: False)
 
     def _play_once(self) -> int:
         """Publishes everything once; returns the number of frames."""
-        frames, first_ns, start_s = 0, None, time.monotonic()
+        frames, first_ns, last_frame_ns, start_s = 0, None, None, time.monotonic()
         for message in prefetch(self._playback.messages()):
             if first_ns is None:
                 first_ns = message.time_ns
             if not self.parameters.lockstep:
                 due_s = start_s + (message.time_ns - first_ns) / 1e9 / self.parameters.rate
                 self._wait_until(due_s, message.time_ns)
+            elif message.frame_stamp_ns is not None:
+                # Not sooner: the camera_info of the last frame may have been recorded after it.
+                self._wait_for_depth(last_frame_ns)
             if self._ended():
                 break
             self._publish(message)
             if message.frame_stamp_ns is not None:
-                frames += 1
-                if self.parameters.lockstep:
-                    self._wait_for_depth(message.frame_stamp_ns)
+                frames, last_frame_ns = frames + 1, message.frame_stamp_ns
         return frames
 
     def _publish(self, message: PlaybackMessage) -> None:
@@ -171,7 +176,7 @@ class ReplayNode(Node):
             self._executor.spin_once(timeout_sec=min(left_s, CLOCK_PERIOD_S))
         self._executor.spin_once(timeout_sec=0)
 
-    def _wait_for_depth(self, stamp_ns: int) -> None:
+    def _wait_for_depth(self, stamp_ns: int | None) -> None:
         timeout_s = self.parameters.timeout_s
         arrived = self._spin_until(timeout_s, lambda: stamp_ns not in self._waiting)
         if not arrived and not self._ended():

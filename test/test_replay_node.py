@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_samples import FRAME_ID, START_NS, STEP_NS, ShortDrive, grey, write_camera_bag
+from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, ShortDrive, grey, write_camera_bag
 
+from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.playback import (
@@ -225,13 +226,40 @@ def test_lockstep_waits_for_every_depth(tmp_path, echo):
     out, error = process.communicate(timeout=10)
     assert process.returncode == 0, error
     assert echo.stamps == stamps
-    assert len(echo.infos) == 20
+    assert len(echo.infos) == 21  # the first one also ahead of time
     figures = json.loads(out.strip().splitlines()[-1])
     assert figures == json.loads((tmp_path / "s.json").read_text())
     assert (figures["frames"], figures["depths"], figures["drops"]) == (20, 20, 0)
     assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["max"] < 5000
     assert echo.clock == sorted(echo.clock)
     assert echo.clock[-1] == stamps[-1]
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_the_real_node_answers_every_frame_even_the_first(tmp_path, lockstep):
+    pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
+    from ros_graph import NodeProcess
+    from support import write_tiny_model
+
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        for index in range(8):
+            stamp = START_NS + index * STEP_NS
+            writer.write_image("/cam/image", stamp, FRAME_ID, grey(100))
+            # Drivers may well publish it after its image.
+            info = bag_messages.camera_info(stamp, FRAME_ID, CAMERA)
+            writer.write("/cam/camera_info", info, stamp + 5_000_000)
+    topics = ["-r", "image:=/cam/image", "-r", "camera_info:=/cam/camera_info"]
+    model = write_tiny_model(tmp_path)
+    node = NodeProcess(tmp_path / "node.log", *topics, model=model, threads=1)
+    try:
+        process = start_replay(tmp_path, source=tmp_path / "a.mcap", lockstep=lockstep)
+        out, error = process.communicate(timeout=60)
+    finally:
+        assert node.end() == 0
+    assert process.returncode == 0, error
+    figures = json.loads(out.strip().splitlines()[-1])
+    assert (figures["frames"], figures["depths"], figures["drops"]) == (8, 8, 0), node.text()
 
 
 @pytest.mark.ros

@@ -59,6 +59,10 @@ class Playback(abc.ABC):
     frames: int
 
     @abc.abstractmethod
+    def first_info(self) -> bytes | None:
+        """Returns the serialized camera_info of the first frame, or None if there is none."""
+
+    @abc.abstractmethod
     def messages(self) -> Iterator[PlaybackMessage]:
         """Reads every message in order of time, from the start."""
 
@@ -85,6 +89,11 @@ class BagPlayback(Playback):
             topic.name: TF if topic.msgtype in TF_TYPES else topic.msgtype
             for topic in self._bag.topics_of_type(*REPLAYED_TYPES)
         }
+
+    def first_info(self) -> bytes | None:
+        """Returns the serialized camera_info of the first frame, or None if there is none."""
+        found = self._bag.first_messages([self.info_topic])
+        return bytes(found[self.info_topic].to_cdr()) if found else None
 
     def messages(self) -> Iterator[PlaybackMessage]:
         """Reads every message in order of time, from the start."""
@@ -121,6 +130,10 @@ class DrivePlayback(Playback):
             "/tf": TF,
             self.image_topic: COMPRESSED_IMAGE if compressed else IMAGE,
         }
+
+    def first_info(self) -> bytes | None:
+        """Returns the serialized camera_info of the first frame, or None if there is none."""
+        return next(iter(self.messages())).cdr if self.frames else None
 
     def messages(self) -> Iterator[PlaybackMessage]:
         """Reads every frame: its camera_info, its pose where known, its image."""
