@@ -115,6 +115,8 @@ class DepthNode(Node):
                     frame = stream.take() if stream.is_ready(self._parameters_now) else None
                 if frame is not None and pipeline is not None:
                     self._process(stream, pipeline, *frame)
+                elif frame is not None:
+                    stream.statistics.image_unused()
             with self._arrived:
                 if not any(s.is_ready(self._parameters_now) for s in self.streams):
                     self._arrived.wait(timeout=0.1)
@@ -124,9 +126,9 @@ class DepthNode(Node):
     def _current_pipeline(self) -> DepthPipeline | None:
         """Returns the pipeline of the present parameters, loading what changed."""
         wanted = self._parameters_now
-        if self._engine is not None and wanted is self._pipeline_parameters and self._pipeline:
+        if self._pipeline is not None and wanted is self._pipeline_parameters:
             return self._pipeline
-        if self._engine is None and time.monotonic() < self._retry_at_s:
+        if self._pipeline is None and time.monotonic() < self._retry_at_s:
             return None
         self._pipeline = None
         try:

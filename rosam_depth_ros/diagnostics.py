@@ -114,6 +114,11 @@ class StreamStatistics:
             self.dropped += replaced
             self.last_in_s = self._clock()
 
+    def image_unused(self) -> None:
+        """Notes that a frame was let go because no model is loaded."""
+        with self._lock:
+            self.dropped += 1
+
     def image_out(self, arrived_s: float) -> None:
         """Notes that the outputs of the frame that arrived at `arrived_s` are published."""
         with self._lock:

@@ -86,8 +86,8 @@ class NodeParameters:
     )
     camera_file: str = _parameter(
         "",
-        "Calibration file (the YAML of `camera_calibration`), used instead of `camera_info`; "
-        "empty = use `camera_info`.",
+        "Calibration file (the YAML of `camera_calibration`), used instead of `camera_info` "
+        "and of `fov_deg`; empty = not used.",
     )
     resize: str = _parameter(
         "letterbox",

@@ -1,10 +1,12 @@
 """The real node process on a real graph: values, bad input, parameters, signals."""
 
+import array
 import shutil
 import signal
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from support import write_tiny_model
@@ -15,7 +17,7 @@ pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 from ros_graph import Client, NodeProcess, image_message, info_message
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 WIDTH, HEIGHT = 64, 48  # of the tiny model, whose focal length is 64 px
 
@@ -205,6 +207,39 @@ def test_best_effort_publisher_is_heard(model, client, tmp_path):
         assert client.answer(grey(0), info_message(WIDTH, HEIGHT), 3), node.text()
         assert node.text().count("image offers best effort only") == 1
     finally:
+        assert node.end() == 0
+
+
+def test_topic_that_ends_in_compressed_is_read_as_compressed(model, tmp_path):
+    camera_file = tmp_path / "camera.yaml"
+    camera_file.write_text(
+        f"image_width: {WIDTH}\nimage_height: {HEIGHT}\n"
+        "camera_matrix: {rows: 3, cols: 3, data: [32, 0, 31.5, 0, 32, 23.5, 0, 0, 1]}\n"
+    )
+    node = NodeProcess(
+        tmp_path / "log",
+        "-r",
+        "image:=/front/image_raw/compressed",
+        model=model,
+        camera_file=camera_file,
+    )
+    client = Client(CompressedImage, "/front/image_raw/compressed")
+    try:
+        client.wait_matched()
+        stream = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 255, np.uint8))[1]
+        message = CompressedImage(format="rgb8; png compressed bgr8")
+        message.data = array.array("B", stream.tobytes())
+        message.header.frame_id = "front"
+        assert client.answer(message, None, 5), node.text()
+        depth = client.output("depth/image", 5)
+        assert depth.header.frame_id == "front"
+        np.testing.assert_allclose(floats(depth), 13.75, rtol=1e-5)  # f = 32: half of 27.5 m
+        assert "camera_info is not used: camera_file " in node.text()
+        assert set_parameters(client, camera_file=str(tmp_path / "none.yaml")) == [""]
+        client.send(message, None, 6)
+        node.wait_for("camera: no camera file at ")
+    finally:
+        client.close()
         assert node.end() == 0
 
 
