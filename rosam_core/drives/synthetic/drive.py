@@ -122,7 +122,7 @@ class SyntheticDrive(Drive):
         image = self._read(f"images/{condition}/{stem}{self.suffix}", cv2.IMREAD_COLOR)
         lidar = self.folder / "lidar" / f"{stem}.npy"
         return Frame(
-            image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+            image=np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8),
             camera=self.camera,
             stamp_ns=int(self.frames[index]["stamp_ns"]),
             T_world_camera=np.array(self.frames[index]["T_world_camera"], dtype=np.float64),

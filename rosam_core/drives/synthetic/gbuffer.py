@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from rosam_core.drives.synthetic import materials, raycast
+from rosam_core.drives.synthetic import ground, materials, raycast
 from rosam_core.drives.synthetic.raycast import GROUND, SKY, TILE, Solids
 from rosam_core.drives.synthetic.world import World
 
@@ -21,8 +21,8 @@ class View:
     Attributes:
         T_world_camera: float[b,4,4]; improper (mirrored) for reflections.
         K: float[b,3,3], pixels of the rendered size.
-        width: [px].
-        height: [px].
+        width: Image width [px].
+        height: Image height [px].
     """
 
     T_world_camera: Tensor
@@ -31,7 +31,11 @@ class View:
     height: int
 
     def directions(self) -> Tensor:
-        """Returns float[b,h,w,3], rays in the world whose parameter is depth, padded to whole tiles."""
+        """Returns the rays of all pixels in the world, padded to whole tiles.
+
+        Returns:
+            float[b,h,w,3]; the parameter along a ray is the depth.
+        """
         h, w = _up(self.height), _up(self.width)
         v, u = torch.meshgrid(
             torch.arange(h, device=self.K.device, dtype=torch.float32),
@@ -43,6 +47,15 @@ class View:
         y = (v - self.K[:, 1, 2, None, None]) / fy
         d = torch.stack([x, y, torch.ones_like(x)], dim=-1)
         return torch.einsum("bij,bhwj->bhwi", self.T_world_camera[:, :3, :3], d)
+
+    def ahead(self, distance: float) -> Tensor:
+        """Returns float[b,3], points on the ground `distance` metres ahead of the cameras."""
+        forward = self.T_world_camera[:, :3, 2].clone()
+        forward[:, 2] = 0
+        forward = forward / forward.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        centre = self.T_world_camera[:, :3, 3] + distance * forward
+        centre[:, 2] = 0
+        return centre
 
     def mirrored(self, shrink: int) -> View:
         """Returns the view from below the ground, at 1/shrink of the size."""
@@ -143,9 +156,9 @@ def _paint_solids(g: GBuffer, solids: Solids, view: View) -> None:
         return
     index, point, direction = g.index[at], g.point[at], g.direction[at]
     normal = raycast.surface_normal(solids, index, point, direction)
-    R = solids.rotation[index]
-    local = (R @ (point - solids.centre[index])[..., None])[..., 0]
-    local_normal = (R @ normal[..., None])[..., 0]
+    turn = solids.rotation[index]
+    local = (turn @ (point - solids.centre[index])[..., None])[..., 0]
+    local_normal = (turn @ normal[..., None])[..., 0]
     slant = (normal * direction).sum(-1).abs() / direction.norm(dim=-1)
     footprint = g.depth[at] / view.K[at[0], 0, 0] / slant.clamp_min(0.25)
     surface = materials.paint(
@@ -164,7 +177,7 @@ def _paint_ground(g: GBuffer, worlds: list[World], view: View) -> None:
         slant = direction[:, 2].abs() / direction.norm(dim=-1)
         # The footprint is longest along the view; between the two extents noise keeps its detail.
         footprint = g.depth[b][at] / view.K[b, 0, 0] / slant.clamp_min(0.02).sqrt()
-        surface, road = materials.ground(world.street, xy, footprint, float(world.seed % 61))
+        surface, road = ground.ground(world.street, xy, footprint, float(world.seed % 61))
         up = torch.zeros_like(g.point[b][at])
         up[:, 2] = 1
         g.normal[b][at], g.albedo[b][at] = up, surface.albedo

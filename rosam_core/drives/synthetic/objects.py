@@ -1,4 +1,4 @@
-"""Things that stand or walk in a street: people, trees, lamps, signs, houses, walls and pavements."""
+"""What stands or walks in a street: people, trees, lamps, signs, houses, walls, pavements."""
 
 from __future__ import annotations
 

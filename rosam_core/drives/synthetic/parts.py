@@ -1,7 +1,8 @@
-"""The primitives that things in a street are built from: tapered boxes and ellipsoids, with their surface.
+"""What things in a street are built from: tapered boxes and ellipsoids, with their surface.
 
-An object is a list of parts in its own frame: x forward, y left, z up, origin on the ground. A part is one primitive: a
-box whose top may be narrower than its bottom, or an ellipsoid. Lengths are metres.
+An object is a list of parts in its own frame: x forward, y left, z up, origin on the ground. A
+part is one primitive: a box whose top may be narrower than its bottom, or an ellipsoid. Lengths
+are metres.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import enum
 from collections.abc import Sequence
 
 import numpy as np
+
+from rosam_core.types import Float64
 
 Rgb = tuple[float, float, float]
 
@@ -29,7 +32,6 @@ class Kind(enum.IntEnum):
     CLOTH = 8
     PAVING = 9
     GRASS = 10
-    HOUSE = 11
 
 
 PART_FIELDS = 11  # x y z yaw hx hy hz taper_front taper_back taper_side is_round
@@ -71,7 +73,10 @@ class Part:
         return [float(self.kind), *self.colour, *self.colour2, seed, *self.params]
 
 
-def jitter(rng: np.random.Generator, colour: Sequence[float], amount: float = 0.2) -> Rgb:
+def jitter(
+    rng: np.random.Generator, colour: Sequence[float] | Float64, amount: float = 0.2
+) -> Rgb:
+    """Returns a colour whose channels vary by up to `amount` of their value, in [0.01, 0.95]."""
     scaled = np.asarray(colour) * (1 + rng.uniform(-amount, amount, 3))
     r, g, b = np.clip(scaled, 0.01, 0.95)
     return (float(r), float(g), float(b))

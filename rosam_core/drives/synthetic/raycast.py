@@ -1,8 +1,9 @@
 """Ray casting over convex solids and ellipsoids, culled by screen tile, batched, on CPU or GPU.
 
-Every primitive is bounded by a rectangle of tiles; each (tile, primitive) pair tests one tile of rays, and the nearest hit
-of every ray is kept. A box with a tapered top is an intersection of six half-spaces `n . p <= d`; an ellipsoid is a unit
-sphere in its own scaled frame. The same code casts camera rays, mirrored rays (wet road) and the sun's parallel rays.
+Every primitive is bounded by a rectangle of tiles; each (tile, primitive) pair tests one tile of
+rays, and the nearest hit of every ray is kept. A box with a tapered top is an intersection of six
+half-spaces `n . p <= d`; an ellipsoid is a unit sphere in its own scaled frame. The same code
+casts camera rays, mirrored rays (wet road) and the sun's parallel rays.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def solids_of(world: World, index: int, device: torch.device) -> Solids:
         scale = np.linalg.norm(n, axis=1, keepdims=True)
         return np.concatenate([n / scale, offset[:, None] / scale], axis=1)
 
-    # A side through the bottom edge (h, -hz) and the top edge (t h, +hz) has the normal (2 hz, h (1 - t)).
+    # A side through the bottom edge (h, -hz) and the top edge (t h, hz) has the normal
+    # (2 hz, h (1 - t)).
     local = np.stack(
         [
             face([2 * hz, zero, hx * (1 - front)], hz * hx * (1 + front)),
@@ -217,9 +219,9 @@ def _hit_convex(planes: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
 
 def _hit_round(solids: Solids, pick: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
     """Returns the ray parameter of the entry into an ellipsoid, float[p,r]; inf = none."""
-    M = (solids.rotation / solids.half[..., None])[pick]
-    o = (origin - solids.centre[pick][:, None]) @ M.transpose(1, 2)
-    d = direction @ M.transpose(1, 2)
+    to_unit = (solids.rotation / solids.half[..., None])[pick]
+    o = (origin - solids.centre[pick][:, None]) @ to_unit.transpose(1, 2)
+    d = direction @ to_unit.transpose(1, 2)
     a, half_b = (d * d).sum(-1), (o * d).sum(-1)
     c = (o * o).sum(-1) - 1
     root = half_b * half_b - a * c
@@ -270,7 +272,9 @@ def cast(
             value = t[hit_pair, hit_lane]
             best.scatter_reduce_(0, pixel, value, "amin")
             wins = best[pixel] == value
-            index[pixel[wins]] = pick[hit_pair[wins]]
+            # Of equally near primitives the last one wins, whatever order the writes come in.
+            index[pixel[wins]] = SKY
+            index.scatter_reduce_(0, pixel[wins], pick[hit_pair[wins]], "amax")
     return best.view(tiles, r), index.view(tiles, r)
 
 
@@ -288,8 +292,8 @@ def surface_normal(solids: Solids, index: Tensor, point: Tensor, direction: Tens
     facing = (planes[..., :3] * direction[:, None]).sum(-1) < 0
     face = torch.where(facing, gap, -torch.inf).argmax(1)
     flat = planes[torch.arange(len(index), device=index.device), face, :3]
-    M = solids.rotation[index]
-    local = ((point - solids.centre[index])[:, None] @ M.transpose(1, 2))[:, 0]
-    ball = ((local / solids.half[index] ** 2)[:, None] @ M)[:, 0]
+    turn = solids.rotation[index]
+    local = ((point - solids.centre[index])[:, None] @ turn.transpose(1, 2))[:, 0]
+    ball = ((local / solids.half[index] ** 2)[:, None] @ turn)[:, 0]
     ball = ball / ball.norm(dim=1, keepdim=True).clamp_min(1e-9)
     return torch.where(solids.is_round[index][:, None], ball, flat)

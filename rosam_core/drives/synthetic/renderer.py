@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from rosam_core.drives.synthetic import lighting, sensor
+from rosam_core.drives.synthetic import lamps, light, sensor, shading, shadows
 from rosam_core.drives.synthetic.gbuffer import GBuffer, View, trace
-from rosam_core.drives.synthetic.lighting import Light
+from rosam_core.drives.synthetic.light import Light
 from rosam_core.drives.synthetic.raycast import Solids, join, solids_of
 from rosam_core.drives.synthetic.textures import noise
 from rosam_core.drives.synthetic.world import World
 
 MAX_DEPTH_M = 250.0  # farther surfaces count as sky: +Inf
+BLUR_SHUTTER = 0.1  # shorter exposures are sharp
 FRAME_S = 0.1  # the interval that a shutter share refers to
 MIRROR_SHRINK = 2  # reflections are rendered at half the size
 
@@ -71,11 +72,14 @@ def _flow(g: GBuffer, view: View, worlds: Sequence[World], indices: Sequence[int
 
 
 def _wet(
-    radiance: Tensor, g: GBuffer, mirror: GBuffer, lights: list[Light], lamps: Tensor | None
+    radiance: Tensor, g: GBuffer, mirror: GBuffer, lights: list[Light], lamp_light: Tensor | None
 ) -> Tensor:
-    """Adds what a wet road mirrors; water has refractive index 1.33, `F = .02 + .98 (1 - cos)^5`."""
-    reflected = lighting.shade(mirror, lights, None, None, lamps)
-    reflected = lighting.airlight(reflected, mirror.depth, mirror.direction, lights)
+    """Adds what a wet road mirrors.
+
+    Water has refractive index 1.33: by Schlick's approximation `F = .02 + .98 (1 - cos)^5`.
+    """
+    reflected = shading.shade(mirror, lights, None, None, lamp_light)
+    reflected = light.airlight(reflected, mirror.depth, mirror.direction, lights)
     image = reflected.permute(0, 3, 1, 2).clamp_max(40)
     image = F.avg_pool2d(
         image, (7, 3), 1, (3, 1), count_include_pad=False
@@ -86,7 +90,7 @@ def _wet(
     xy = g.point[..., :2].reshape(-1, 2)
     grain = noise(xy * 0.35, (g.depth.nan_to_num(posinf=1e3) * 0.002).reshape(-1).clamp(0, 5))
     puddle = (0.62 + 0.3 * grain[:, 0] + 0.25 * grain[:, 1]).clamp(0.1, 1).reshape(shape)
-    wet = lighting.columns(lights, "wetness", device) * g.road
+    wet = light.columns(lights, "wetness", device) * g.road
     unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
     cosine = unit[..., 2].abs()
     fresnel = 0.02 + 0.98 * (1 - cosine).clamp(0, 1) ** 5
@@ -142,31 +146,32 @@ class Renderer:
         g: GBuffer,
         view: View,
     ) -> Tensor:
-        lights = [lighting.random_light(w.seed, name) for w in worlds]
+        lights = [light.random_light(world.seed, name) for world in worlds]
         cameras = [
-            sensor.random_sensor(w.seed, name, light.wetness > 0.4)
-            for w, light in zip(worlds, lights, strict=True)
+            sensor.random_sensor(world.seed, name, state.wetness > 0.4)
+            for world, state in zip(worlds, lights, strict=True)
         ]
-        has_sun = any(max(light.sun_colour) > 0 for light in lights)
-        is_night = any(light.is_night for light in lights)
-        sun = lighting.sunlit(solids, g, lights, view) if has_sun else None
-        ambient = None if is_night else lighting.ambient_occlusion(solids, g, view)
-        lamps = (
-            lighting.night_light(worlds, indices, solids, g, lights, view) if is_night else None
-        )
-        radiance = lighting.shade(g, lights, sun, ambient, lamps)
-        if any(light.wetness > 0 for light in lights):
+        is_night = any(state.is_night for state in lights)
+        has_sun = any(max(state.sun_colour) > 0 for state in lights)
+        sun = shadows.sunlit(solids, g, lights, view) if has_sun else None
+        ambient = None if is_night else shadows.ambient_occlusion(solids, g, view)
+
+        def lamp_light(seen: GBuffer) -> Tensor | None:
+            if not is_night:
+                return None
+            return lamps.night_light(worlds, indices, solids, seen, lights, view)
+
+        radiance = shading.shade(g, lights, sun, ambient, lamp_light(g))
+        if any(state.wetness > 0 for state in lights):
             mirror = trace(worlds, solids, view.mirrored(MIRROR_SHRINK))
-            below = None
-            if is_night:
-                below = lighting.night_light(worlds, indices, solids, mirror, lights, view)
-            radiance = _wet(radiance, g, mirror, lights, below)
-        radiance = lighting.airlight(radiance, g.depth, g.direction, lights)
-        flow = _flow(g, view, worlds, indices) if max(c.shutter for c in cameras) > 0.1 else None
+            radiance = _wet(radiance, g, mirror, lights, lamp_light(mirror))
+        radiance = light.airlight(radiance, g.depth, g.direction, lights)
+        moves = max(camera.shutter for camera in cameras) > BLUR_SHUTTER
+        flow = _flow(g, view, worlds, indices) if moves else None
         pictures = []
         for b, camera in enumerate(cameras):
             image = radiance[b : b + 1].permute(0, 3, 1, 2).contiguous()
-            if flow is not None:
+            if flow is not None and camera.shutter > BLUR_SHUTTER:
                 image = sensor.motion_blur(image, flow[b : b + 1] * camera.shutter)
             if camera.rain > 0:
                 streaks = torch.Generator().manual_seed(camera.seed + 104729 * indices[b])

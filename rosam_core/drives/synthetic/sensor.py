@@ -1,4 +1,4 @@
-"""From radiance to the bytes of a camera: rain on the way, lens, motion blur, bloom, exposure, noise, tone curve."""
+"""From radiance to the bytes of a camera: rain, lens, motion, bloom, exposure, noise, tone."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ def expose(radiance: Tensor, sensor: Sensor, frame: int) -> Tensor:
     h, w = radiance.shape[2:]
     device = radiance.device
     generator = torch.Generator().manual_seed(sensor.seed + 7919 * frame)
-    # Exposure is metered on the lower two thirds, as road cameras do, on compressed values so lamps count little.
+    # Exposure is metered on the lower two thirds, as road cameras do, and clipped so that lamps
+    # count little.
     metered = radiance[:, :, h // 3 :].clamp_min(1e-6)
     target = sensor.brightness**2.2
     level = float(metered.clamp_max(float(metered.mean()) * 4).mean())

@@ -17,7 +17,7 @@ TEXELS_PER_UNIT = 64  # so one tile of noise spans 8 units of its coordinates
 
 
 def _fractal(rng: np.random.Generator, slope: float) -> np.ndarray:
-    """Returns tileable noise with amplitude spectrum 1/f^slope, float[SIZE,SIZE], unit variance."""
+    """Returns tileable noise of unit variance and spectrum 1/f^slope, float[SIZE,SIZE]."""
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE))) * SIZE
     f[0, 0] = 1
     spectrum = np.fft.fft2(rng.standard_normal((SIZE, SIZE))) / f**slope
