@@ -197,6 +197,11 @@ class ModelCard:
             raise ValueError(
                 f"model card: training_focal_px must be positive, got {self.training_focal_px}"
             )
+        low, high = self.focal_range_px
+        if not 0 < low <= high:
+            raise ValueError(
+                f"model card: focal_range_px must be a positive range, got {low} to {high}"
+            )
         if not 0 < self.min_depth_m < self.max_depth_m:
             raise ValueError(
                 f"model card: need 0 < min_depth_m < max_depth_m, got "
