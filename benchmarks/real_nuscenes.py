@@ -4,7 +4,8 @@
 
 Ground truth is one motion-compensated lidar sweep, 0.1 to 80 m, mean over images. The flat-ground
 baseline stands beside it: its median-scaled AbsRel, the mean over the six cameras of a key frame,
-is .36 and .49 (with one height of 1.5 m for all cameras .36 and .50). Prints JSON; exit status 1 if the median-scaled AbsRel is not below 0.25.
+is .36 and .49 (.36 and .50 with one height of 1.5 m for all cameras). Prints JSON; exit status 1
+if the median-scaled AbsRel is not below 0.25.
 """
 
 from __future__ import annotations

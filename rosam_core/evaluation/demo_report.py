@@ -76,8 +76,6 @@ def write_demo(
         ValueError: The node published nothing that belongs to the drive.
     """
     collected = _collect(drive, run, topics, out, fps)
-    if not collected.stamps:
-        raise ValueError(f"the node published no depth for {drive.name}: {run.node_log[-400:]}")
     summaries = by_condition(collected.scores) if collected.scores else {}
     chosen = _choose(collected)
     index_of = frame_stamps(drive)
@@ -182,6 +180,9 @@ def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: flo
             video.add(picture)
             if (len(found.stamps) - 1) % keep_every == 0:
                 found.hero.append(side_by_side([picture], HERO_HEIGHT))
+        if not found.stamps:
+            said = " | ".join(run.node_log.split("\n")[-5:])
+            raise ValueError(f"the node published no depth for {drive.name}: {said}")
     return found
 
 

@@ -1,0 +1,148 @@
+"""`rosam eval` on drives whose scores are known by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from support import write_tiny_model
+from test_nuscenes import write_tree
+
+from rosam_core.cli import main
+from rosam_core.drives.opening import find_kind, open_drives
+from rosam_core.drives.synthetic import drive as disk
+
+WIDTH, HEIGHT = 64, 48
+FOCAL = 64.0
+
+
+def write_drive(folder, conditions=("day-clear", "night"), frames=2, schedule=None, depth=12.0):
+    """Grey images of level 100: the tiny model answers 12 m with confidence 1 - 100/510."""
+    for name in conditions:
+        (folder / "images" / name).mkdir(parents=True)
+    for name in ("depth", "instances"):
+        (folder / name).mkdir()
+    truth = np.full((HEIGHT, WIDTH), depth, np.float32)
+    truth[0] = np.inf  # sky
+    for index in range(frames):
+        level = {"day-clear": 100, "night": 200}
+        for name in conditions:
+            if schedule and schedule[index] != name:
+                continue
+            image = np.full((HEIGHT, WIDTH, 3), level[name], np.uint8)
+            path = folder / "images" / name / f"{index:06d}.png"
+            path.write_bytes(disk.encode_image(image, ".png"))
+        (folder / "depth" / f"{index:06d}.png").write_bytes(disk.encode_depth(truth))
+        ids = np.zeros((HEIGHT, WIDTH), np.uint16)
+        (folder / "instances" / f"{index:06d}.png").write_bytes(disk.encode_ids(ids))
+    T = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]])
+    meta = {
+        "format": disk.FORMAT,
+        "fx": FOCAL,
+        "fy": FOCAL,
+        "cx": 31.5,
+        "cy": 23.5,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "conditions": list(conditions),
+        "image_suffix": ".png",
+        "frames": [
+            {
+                "stamp_ns": 10**9 + index * 10**8,
+                "T_world_camera": T.tolist(),
+                **({"condition": schedule[index]} if schedule else {}),
+            }
+            for index in range(frames)
+        ],
+    }
+    (folder / "drive.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_tiny_model(tmp_path / "model", WIDTH, HEIGHT)
+
+
+def evaluate(capsys, *arguments):
+    code = main(["eval", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_every_condition_is_scored_by_hand(tmp_path, capsys, model):
+    write_drive(tmp_path / "drives" / "a")
+    write_drive(tmp_path / "drives" / "b", depth=24.0)
+    code, out = evaluate(capsys, "--model", model, "--drive", tmp_path / "drives", "--json")
+    assert code == 0
+    report = json.loads(out.out)
+    day, night = report["conditions"]["day-clear"], report["conditions"]["night"]
+    # By day 12 m is said: right for 12 m, half of 24 m. At night 22 m.
+    assert day["frames"] == 4
+    assert day["metric"]["abs_rel"] == pytest.approx((0 + 0.5) / 2, abs=1e-3)
+    assert night["metric"]["abs_rel"] == pytest.approx((10 / 12 + 2 / 24) / 2, abs=1e-3)
+    assert day["median_scaled"]["abs_rel"] == pytest.approx(0, abs=1e-3)
+    # Half of the pixels are right, all at confidence 1 - 100/510.
+    assert day["ece"] == pytest.approx(abs(0.5 - (1 - 100 / 510)), abs=1e-3)
+    assert day["metric"]["n"] == 4 * WIDTH * (HEIGHT - 1)  # the sky is not scored
+    assert day["flat_ground"]["abs_rel"] > 0
+    assert report["conditions"]["all"]["frames"] == 8
+    assert report["sha256"]
+
+
+def test_table_names_its_protocol_and_both_scalings(tmp_path, capsys, model):
+    write_drive(tmp_path / "a")
+    figures = tmp_path / "new" / "figures.json"
+    code, out = evaluate(
+        capsys, "--model", model, "--drive", tmp_path / "a", "--json", figures, "--max-depth", 60
+    )
+    assert code == 0
+    assert "truth 0.1 to 60 m, mean over images" in out.out
+    lines = [line.split() for line in out.out.splitlines()]
+    assert ["day-clear", "2", "metric"] in [line[:3] for line in lines]
+    assert ["median-scaled"] in [line[:1] for line in lines]
+    assert json.loads(figures.read_text())["range_m"] == [0.1, 60.0]
+
+
+def test_median_condition_and_limit(tmp_path, capsys, model):
+    write_drive(tmp_path / "a", frames=5)
+    arguments = ("--model", model, "--drive", tmp_path / "a", "--condition", "night")
+    code, out = evaluate(capsys, *arguments, "--median", "--limit", 3)
+    assert code == 0
+    rows = [line.split()[:3] for line in out.out.splitlines()[3:]]
+    assert rows == [["night", "3", "median-scaled"], ["flat", "ground,", "median-scaled"]]
+
+
+def test_scheduled_drive_is_opened_in_the_condition_of_each_frame(tmp_path):
+    write_drive(tmp_path / "a", frames=3, schedule=["day-clear", "night", "night"])
+    (drive,) = open_drives(tmp_path / "a")
+    assert [frame.condition for frame in drive] == ["day-clear", "night", "night"]
+
+
+def test_nuscenes_is_found_and_its_night_told(tmp_path, capsys, model):
+    write_tree(tmp_path / "tree")
+    assert find_kind(tmp_path / "tree") == "nuscenes"
+    code, out = evaluate(capsys, "--model", model, "--drive", tmp_path / "tree", "--json")
+    assert code == 0
+    assert list(json.loads(out.out)["conditions"]) == ["night"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda root: None, "no drive at"),
+        (lambda root: root.mkdir(), "is no drive: expected"),
+        (lambda root: (root.mkdir(), (root / "drive.json").write_text("{")), "drive.json is not"),
+        (
+            lambda root: (root.mkdir(), (root / "drive.json").write_text('{"format": "x"}')),
+            "format 'x', expected 'rosam-synthetic-1'",
+        ),
+        (lambda root: write_drive(root, conditions=("day-clear",)), "no synthetic drive in"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_in_one_line(tmp_path, capsys, model, prepare, message):
+    root = tmp_path / "drive"
+    prepare(root)
+    arguments = ("--model", model, "--drive", root, "--condition", "night")
+    code, out = evaluate(capsys, *arguments)
+    assert code == 1
+    assert message in out.err
+    assert len(out.err.strip().splitlines()) == 1
