@@ -93,7 +93,7 @@ class NuscenesDrive(Drive):
                 f"{view.camera.width}x{view.camera.height}"
             )
         return Frame(
-            image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+            image=np.ascontiguousarray(image[..., ::-1], np.uint8),
             camera=view.camera,
             stamp_ns=view.stamp_ns,
             T_world_camera=view.T_world_camera,

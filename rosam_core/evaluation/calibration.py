@@ -56,8 +56,8 @@ class Reliability:
         index = np.minimum((c * bins).astype(np.int64), bins - 1)
         return cls(
             np.bincount(index, minlength=bins).astype(np.int64),
-            np.bincount(index, weights=c, minlength=bins),
-            np.bincount(index, weights=y, minlength=bins),
+            np.bincount(index, weights=c, minlength=bins).astype(np.float64),
+            np.bincount(index, weights=y, minlength=bins).astype(np.float64),
         )
 
     def __add__(self, other: Reliability) -> Reliability:

@@ -213,9 +213,9 @@ def _choose(collected: Collected) -> list[tuple[str, int]]:
     """
     if not collected.scores:
         stamps = collected.stamps
-        picks = [stamps[i * (len(stamps) - 1) // 5] for i in range(min(6, len(stamps)))]
+        spread = [stamps[i * (len(stamps) - 1) // 5] for i in range(min(6, len(stamps)))]
         first = stamps[0]
-        return [(f"{(stamp - first) / 1e9:.1f} s", stamp) for stamp in dict.fromkeys(picks)]
+        return [(f"{(stamp - first) / 1e9:.1f} s", stamp) for stamp in dict.fromkeys(spread)]
     chosen = []
     for condition in dict.fromkeys(s.condition for s in collected.scores):
         own = [s for s in collected.scores if s.condition == condition and s.metric["n"] > 0]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 COLOURS = {
     "day-clear": "#e09f1f",
@@ -77,7 +78,7 @@ def error_over_time(
     return _png(figure)
 
 
-def latency_histogram(latency_ms: Sequence[float]) -> bytes:
+def latency_histogram(latency_ms: npt.ArrayLike) -> bytes:
     """Returns the distribution of the latency, with its median and 95th percentile.
 
     Args:
@@ -125,7 +126,7 @@ def _bands(axis: Any, seconds: Sequence[float], conditions: Sequence[str], top: 
 
 def _subplots(
     rows: int, size: tuple[float, float], ratios: Sequence[float] = (1,)
-) -> tuple[Any, Sequence[Any]]:
+) -> tuple[Any, Any]:
     """Returns a figure with a clean style that needs no display."""
     from matplotlib.figure import Figure
 

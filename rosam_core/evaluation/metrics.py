@@ -149,7 +149,9 @@ def resize_align_corners(depth: Float32, width: int, height: int) -> Float32:
     map_x, map_y = np.meshgrid(columns, rows)
 
     def interpolate(values: Float32) -> Float32:
-        return cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        border = cv2.BORDER_REPLICATE
+        resized = cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=border)
+        return resized.astype(np.float32)
 
     finite = np.isfinite(depth)
     resized = interpolate(np.where(finite, depth, 0).astype(np.float32))

@@ -34,7 +34,8 @@ def colorize_error(truth: Float32, depth: Float32) -> UInt8:
         error = np.abs(truth - depth) / truth
     known = np.isfinite(error)
     scaled = np.where(known, np.clip(error / ERROR_END, 0, 1), 0) * 255
-    picture = cv2.applyColorMap(scaled.astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1].copy()
+    coloured = cv2.applyColorMap(scaled.astype(np.uint8), cv2.COLORMAP_TURBO)
+    picture = np.ascontiguousarray(coloured[..., ::-1], np.uint8)
     picture[~known] = (60, 64, 70)
     return picture
 
@@ -149,7 +150,7 @@ class VideoWriter:
         """
         if self._writer is None:
             height, width = picture.shape[:2]
-            code = cv2.VideoWriter_fourcc(*"mp4v")  # the one codec every OpenCV wheel can write
+            code = cv2.VideoWriter.fourcc(*"mp4v")  # the one codec every OpenCV wheel can write
             self._writer = cv2.VideoWriter(str(self._path), code, self._fps, (width, height))
             if not self._writer.isOpened():
                 raise OSError(f"cannot write the video {self._path}: is the folder writable?")
