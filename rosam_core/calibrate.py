@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rosam_core.drives.training_samples import ValidationSamples
-from rosam_core.evaluation.calibration import expected_calibration_error
+from rosam_core.evaluation import calibration
 from rosam_core.types import Float32
 
 LOG_RATIO = math.log(1.25)
@@ -69,21 +69,19 @@ def fit_temperature(
 
 
 def fit_to_errors(error: Float32, b: Float32) -> TemperatureFit:
-    """Fits the temperature that minimises the expected calibration error of "within 25 %".
+    """Fits the temperature to the event "within 25 %", by its likelihood.
 
     Args:
         error: float[n], |log d - log d*|.
         b: float[n], predicted Laplace scale.
     """
     correct = error < LOG_RATIO
-
-    def ece(temperature: float) -> float:
-        confidence = (1 - np.exp(-LOG_RATIO / (b * temperature))).astype(np.float32)
-        return float(expected_calibration_error(confidence, correct))
-
-    # The error is not convex in the temperature: look everywhere, then closely.
-    coarse = np.geomspace(0.1, 10, 61)
-    best = float(min(coarse, key=ece))
-    fine = best * np.geomspace(0.93, 1.075, 41)
-    best = float(min(fine, key=ece))
-    return TemperatureFit(best, ece(1.0), ece(best), int(error.size))
+    confidence = 1 - np.exp(-LOG_RATIO / b.astype(np.float64))
+    temperature = calibration.fit_temperature(confidence, correct)
+    after = calibration.tempered(confidence, temperature)
+    return TemperatureFit(
+        temperature,
+        float(calibration.expected_calibration_error(confidence, correct)),
+        float(calibration.expected_calibration_error(after, correct)),
+        int(error.size),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -117,12 +118,9 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, float) and value.is_integer():
             return int(value)
     elif hint is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        try:
-            return float(value)  # YAML 1.1 reads 3e-4, without a dot, as text
-        except (TypeError, ValueError):
-            pass
+        with contextlib.suppress(TypeError, ValueError):
+            if not isinstance(value, bool):
+                return float(value)  # also of text: YAML 1.1 reads 3e-4, without a dot, as such
     elif hint is str and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     expected = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)

@@ -165,7 +165,7 @@ def random_look(image: UInt8, options: AugmentationOptions, rng: np.random.Gener
     if rng.random() < options.gray:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if rng.random() < options.tone:
-        image = cv2.LUT(image, _tone_table(rng))
+        image = cv2.LUT(image, _tone_table(float(image.mean()) / 255, rng))
     if rng.random() < options.noise:
         sigma = rng.uniform(0, options.noise_max) * 255
         grain = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma)
@@ -178,13 +178,17 @@ def random_look(image: UInt8, options: AugmentationOptions, rng: np.random.Gener
     return image
 
 
-def _tone_table(rng: np.random.Generator) -> UInt8:
-    """Returns uint8[1,256,3]: gamma, contrast, brightness and white balance as one look-up."""
+def _tone_table(level: float, rng: np.random.Generator) -> UInt8:
+    """Returns uint8[1,256,3]: gamma, contrast, brightness and white balance as one look-up.
+
+    Contrast turns about the mean `level` of the picture, so that a night does not become black.
+    """
     x = np.linspace(0, 1, 256)[:, None]
     gamma = np.exp(rng.uniform(-0.6, 0.6))
-    contrast, brightness = np.exp(rng.uniform(-0.5, 0.5)), rng.uniform(-0.2, 0.2)
+    contrast, brightness = np.exp(rng.uniform(-0.5, 0.5)), rng.uniform(-0.3, 0.3) * level
     white = np.exp(rng.normal(0, 0.08, size=(1, 3)))
-    y = (x**gamma * white - 0.5) * contrast + 0.5 + brightness
+    pivot = level**gamma
+    y = (x**gamma * white - pivot) * contrast + pivot + brightness
     return np.clip(y * 255, 0, 255).astype(np.uint8)[None]
 
 

@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from training_support import small_overrides, write_fake_drives
+
+from rosam_core.checkpoint import load_checkpoint, save_checkpoint
+from rosam_core.config import load_config
+from rosam_core.recipe import Recipe
+from rosam_core.trainer import Trainer, train
+
+pytestmark = pytest.mark.torch
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "training/recipes").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drives")
+    write_fake_drives(folder / "train", drives=2, frames=3, seed=0)
+    write_fake_drives(folder / "val", drives=1, frames=2, seed=7)
+    return folder
+
+
+def small(drives, *overrides, recipe=RECIPES[0]):
+    return load_config(Recipe, recipe, [*small_overrides(drives), *overrides])
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_takes_two_steps_and_validates(recipe, drives, tmp_path):
+    summary = train(small(drives, "train.steps=2", recipe=recipe), tmp_path / "run")
+    assert summary["step"] == 2
+    assert set(summary["validation"]) == {"day-clear", "night", "all"}
+    assert 0 < summary["validation"]["all"]["abs_rel"] < 10
+    assert recipe.read_text().startswith("#")
+    assert f"rosam train training/recipes/{recipe.name}" in recipe.read_text()
+
+
+def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
+    """SIGKILL in mid-epoch, resume, and compare with the run nobody touched."""
+    whole = tmp_path / "whole"
+    overrides = ["train.steps=9", "train.val_every=100", "train.checkpoint_every=2"]
+    train(small(drives, *overrides), whole)
+
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "rosam_core.cli", "train", str(RECIPES[0])]
+    command += ["--out", str(killed), *small_overrides(drives), *overrides]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    log = killed / "log.jsonl"
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and log.read_text().count("\n") >= 3:  # past the checkpoint of step 2
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    assert process.wait(60) == -signal.SIGKILL
+    stopped_at = load_checkpoint(killed / "last.pt")["step"]
+    assert 0 < stopped_at < 9
+    train(small(drives, *overrides), killed, resume=True)
+
+    a, b = load_checkpoint(whole / "last.pt"), load_checkpoint(killed / "last.pt")
+    assert a["step"] == b["step"] == 9
+    assert same(a["model"], b["model"])
+    assert same(a["ema"], b["ema"])
+    assert torch.equal(a["rng"]["torch"], b["rng"]["torch"])
+    for i, moments in a["optimizer"]["state"].items():
+        assert torch.equal(moments["exp_avg"], b["optimizer"]["state"][i]["exp_avg"])
+    lines = [json.loads(x) for x in log.read_text().splitlines()]
+    assert [x["step"] for x in lines if x["kind"] == "train"] == list(range(1, 10))
+    reference = [json.loads(x) for x in (whole / "log.jsonl").read_text().splitlines()]
+    assert [x["loss"] for x in lines if x["kind"] == "train"] == [
+        x["loss"] for x in reference if x["kind"] == "train"
+    ]
+
+
+def test_loader_processes_do_not_change_the_result(drives, tmp_path):
+    for workers in (0, 2):
+        overrides = [f"data.workers={workers}", "train.steps=2", "train.val_every=100"]
+        train(small(drives, *overrides), tmp_path / str(workers))
+    a, b = (load_checkpoint(tmp_path / w / "last.pt")["model"] for w in ("0", "2"))
+    assert same(a, b)
+
+
+def test_it_learns_a_handful_of_frames(drives, tmp_path):
+    plain = [f"augmentation.{k}=0" for k in ("rotate", "mix", "tone", "colour", "gray", "blur")]
+    plain += [f"augmentation.{k}=0" for k in ("noise", "jpeg", "blotches", "flip")]
+    overrides = ["train.steps=80", "train.warmup_steps=5", "train.learning_rate=3e-3"]
+    overrides += ["augmentation.full_view=1", "train.batch_size=4", "train.val_every=1000"]
+    train(small(drives, *plain, *overrides), tmp_path / "run")
+    lines = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    losses = [x["laplace_0"] for x in lines if x["kind"] == "train"]
+    first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    assert last < first - 0.5, (first, last)
+
+
+def test_a_bad_pixel_names_term_and_frame(drives, tmp_path):
+    trainer = Trainer(small(drives), tmp_path / "run", resume=False)
+    whole = trainer.samples.__class__.__getitem__
+
+    class Poisoned(type(trainer.samples)):
+        def __getitem__(self, position):
+            sample = whole(self, position)
+            if position == 3:  # the second frame of the second step
+                sample["log_depth"][sample["valid"]] = float("nan")
+            return sample
+
+    trainer.samples.__class__ = Poisoned
+    name = trainer.samples.name(3)
+    with pytest.raises(ValueError, match=f"loss term laplace_0 is not finite for {name}; step 1"):
+        trainer.run()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(drives, tmp_path):
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(ValueError, match="already holds a run: add --resume"):
+        train(small(drives), tmp_path)
+
+
+def test_resume_needs_a_checkpoint_and_the_same_model(drives, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        train(small(drives), tmp_path / "absent", resume=True)
+    train(small(drives, "train.steps=1"), tmp_path / "run")
+    with pytest.raises(ValueError, match="another model than resnet18"):
+        train(small(drives, "model.name=resnet18"), tmp_path / "run", resume=True)
+
+
+def test_missing_drives_say_how_to_make_them(drives, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"absent does not exist; make some with: rosam syn"
+    ):
+        train(small(drives, f"data.drives={tmp_path / 'absent'}"), tmp_path / "run")
+
+
+def test_minutes_end_a_run_before_its_steps(drives, tmp_path):
+    summary = train(small(drives, "train.steps=100000", "train.max_minutes=0.02"), tmp_path)
+    assert 0 < summary["step"] < 1000
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == summary["step"]
+
+
+def test_checkpoints_are_whole_or_refused(tmp_path):
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"step": 3})
+    assert load_checkpoint(path)["step"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        load_checkpoint(path)
+    torch.save({"step": 3}, path)
+    with pytest.raises(ValueError, match="not a checkpoint of `rosam train`"):
+        load_checkpoint(path)
+
+
+def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"step": 3})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, {"step": lambda: None})
+    assert load_checkpoint(path)["step"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
