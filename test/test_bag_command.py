@@ -162,6 +162,55 @@ def test_frames_that_do_not_decode_are_counted_named_and_skipped(tmp_path, capsy
     assert (code, json.loads(text)["frames"], json.loads(text)["skipped"]) == (0, 2, 1)
 
 
+@pytest.mark.parametrize("cut", [40, 9000])
+def test_only_the_first_frame_is_broken(tmp_path, capsys, bag, model, cut):
+    with BagWriter(tmp_path / "in.mcap") as writer:
+        whole = bag_messages.image(START_NS, "a", grey(100))
+        raw = bag_messages.serialize(whole)
+        if cut == 9000:  # a message that decodes, but of a picture cut short
+            whole.data = whole.data[:cut]
+            raw = bag_messages.serialize(whole)
+        else:
+            raw = raw[:cut]
+        writer.write_raw("/a/image", "sensor_msgs/msg/Image", raw, START_NS)
+        writer.write_image("/a/image", START_NS + 1, "a", grey(100))
+    run = ("run", tmp_path / "in.mcap", "-o", tmp_path / "out.mcap", "--model", model)
+    code, _, error = bag(capsys, *run)
+    assert code == 1
+    assert "its first image: " in error
+    assert "no camera_info beside /a/image" in error
+    assert "--fov DEG" in error
+    code, _, error = bag(capsys, *run, "--fov", 90)
+    assert code == 0
+    assert "/a/image: 1 frames skipped: " in error
+    assert list(pictures(tmp_path / "out.mcap", "/a/depth/image")) == [START_NS + 1]
+
+
+def test_damaged_messages_of_a_ros1_bag_are_left_out(tmp_path, capsys, bag, model):
+    kinds = {"/points": "PointCloud2", "/a/camera_info": "CameraInfo", "/a/image": "Image"}
+    with BagWriter(tmp_path / "in.bag") as writer:
+        for index in range(3):
+            stamp = START_NS + index
+            writer.write_camera_info("/a/camera_info", stamp, "a", CAMERA)
+            writer.write_image("/a/image", stamp, "a", grey(100))
+            writer.write_points("/points", stamp, "a", np.zeros((2, 3), np.float32))
+        for topic, kind in kinds.items():
+            connection = writer._connections[topic]
+            assert connection.msgtype.endswith(kind)
+            writer._writer.write(connection, START_NS + 3, bytes(range(20, 60)))
+    out = tmp_path / "out.mcap"
+    run = ("run", tmp_path / "in.bag", "-o", out, "--model", model, "--json")
+    code, text, _ = bag(capsys, *run)
+    assert code == 0
+    (camera,) = json.loads(text)["cameras"]
+    assert (camera["frames"], camera["bad_camera_infos"]) == (3, 1)
+    ((reason, count),) = camera["skipped"].items()
+    assert "/a/image: a sensor_msgs/msg/Image of 40 bytes does not decode" in reason
+    assert count == 1
+    with BagReader(out) as reader:
+        assert {reader.topics[topic].count for topic in kinds} == {3}
+
+
 def test_a_bag_without_one_good_frame_fails_and_writes_nothing(tmp_path, capsys, bag, model):
     broken_frames(tmp_path / "in.mcap", good=0, bad=3)
     run = ("run", tmp_path / "in.mcap", "-o", tmp_path / "out.mcap", "--model", model)

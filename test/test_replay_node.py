@@ -50,6 +50,17 @@ def test_a_bag_is_replayed_as_cdr_in_order(tmp_path, name):
     assert [image.data[0] for image in images] == [0, 1, 2]
 
 
+def test_damaged_messages_are_left_out_of_a_replay(tmp_path, caplog):
+    with BagWriter(tmp_path / "a.bag") as writer:
+        for index in range(2):
+            writer.write_image("/image", START_NS + index, "a", grey(index))
+            connection = writer._connections["/image"]
+            writer._writer.write(connection, START_NS + index, bytes(40))
+    frames = list(BagPlayback(tmp_path / "a.bag").messages())
+    assert [m.frame_stamp_ns for m in frames] == [START_NS, START_NS + 1]
+    assert caplog.text.count("left out: /image: a sensor_msgs/msg/Image of 40 bytes") == 2
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_drive_is_replayed_as_one_camera(compressed):
     playback = DrivePlayback(ShortDrive(), compressed=compressed)

@@ -462,6 +462,18 @@ def test_frames_recorded_at_the_same_time_stay_apart(tmp_path):
     assert list(drive.stamps_ns) == [START_NS, START_NS + 1, START_NS + 2]
 
 
+def test_messages_that_are_cut_short_are_left_out_of_a_drive(tmp_path):
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        for index in range(2):
+            writer.write_image("/image", START_NS + index, "a", grey(index))
+            writer.write_transforms(START_NS + index, [("map", "a", moved(x=index))])
+            writer.write_raw("/image", "sensor_msgs/msg/Image", b"\0\1\0\0", START_NS + index)
+            writer.write_raw("/tf", "tf2_msgs/msg/TFMessage", b"\0\1\0\0", START_NS + index)
+    drive = RosbagDrive(tmp_path / "a.mcap", camera=CAMERA)
+    assert [frame.image[0, 0, 0] for frame in drive] == [0, 1]
+    assert drive[1].T_world_camera[0, 3] == 1
+
+
 def test_a_drive_needs_one_camera_with_intrinsics(tmp_path):
     write_camera_bag(tmp_path / "none.mcap", camera=None)
     with pytest.raises(ValueError, match="no camera_info beside /front/image_raw"):

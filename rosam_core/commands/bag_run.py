@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import signal
@@ -120,8 +121,7 @@ class CameraJob:
     def camera_for(self, width: int, height: int) -> Camera:
         """Returns the intrinsics of an image of this size; ValueError if they do not fit."""
         if self.camera is None:
-            assert self.fov_deg is not None  # make_jobs made sure
-            return Camera.from_fov(self.fov_deg, width, height)
+            return Camera.from_fov(self.fov_deg or 0.0, width, height)  # make_jobs made sure
         return camera_for_image(self.camera, width, height)
 
     def why(self) -> str:
@@ -167,7 +167,7 @@ def make_jobs(
     jobs = []
     for topic in topics:
         camera, info, source, fov = topic.camera, topic.info_topic, str(topic.info_topic), None
-        if camera is None and topic.width and fov_deg is None and stated is None:
+        if camera is None and fov_deg is None and stated is None:
             raise ValueError(
                 f"{topic.topic}: {topic.problem}: state its view with --fov DEG (horizontal) "
                 f"or its calibration with --camera FILE"
@@ -218,7 +218,8 @@ def _process(
         try:
             for message in bag.messages({*images, *followers, *copied}):
                 if message.topic in copied or (message.topic in followers and args.copy_input):
-                    writer.copy(message)
+                    with contextlib.suppress(ValueError):  # damaged; only looked at, not used
+                        writer.copy(message)
                 for job in followers.get(message.topic, ()):
                     try:
                         job.camera = camera_of_info(message.decode(), job.topic)
@@ -242,8 +243,6 @@ def _process_image(
     job.seen += 1
     if (job.seen - 1) % job.every:
         return
-    if args.copy_input:
-        writer.copy(message)
     try:
         decoded = message.decode()
         picture = decode_picture(decoded)
@@ -251,6 +250,8 @@ def _process_image(
     except ValueError as error:
         job.skipped[str(error)] += 1
         return
+    if args.copy_input:
+        writer.copy(message)
     started = time.perf_counter()
     prediction = pipeline.predict(picture, camera)
     job.seconds += time.perf_counter() - started

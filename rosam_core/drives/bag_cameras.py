@@ -155,34 +155,41 @@ def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopi
 def _examine(
     first: BagMessage, count: int, infos: Mapping[str, Any], broken_infos: Mapping[str, str]
 ) -> CameraTopic | OtherImageTopic:
+    encoding, frame_id, height, width, camera = "?", "", 0, 0, None
+    problems = []
     try:
         message = first.decode()
-    except ValueError as error:
-        return CameraTopic(
-            first.topic, first.msgtype, count, "?", 0, 0, "", None, None, str(error)
-        )
-    encoding = message.format if first.msgtype == COMPRESSED_IMAGE else message.encoding
-    if any(name in encoding for name in DEPTH_ENCODINGS) or "compressedDepth" in encoding:
-        return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
-    if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
-        return OtherImageTopic(first.topic, count, "is a coloured depth image")
-    frame_id, problem, camera, height, width = message.header.frame_id, "", None, 0, 0
-    try:
+        encoding = message.format if first.msgtype == COMPRESSED_IMAGE else message.encoding
+        frame_id = message.header.frame_id
+        if any(name in encoding for name in DEPTH_ENCODINGS) or "compressedDepth" in encoding:
+            return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
+        if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
+            return OtherImageTopic(first.topic, count, "is a coloured depth image")
         height, width = decode_picture(message).shape[:2]
-    except ValueError as error:
-        problem = str(error)
+    except ValueError as error:  # later images may still be good
+        problems.append(f"its first image: {error}")
     name = pair_info(first.topic, frame_id, infos, broken_infos)
     if name is None:
-        problem = problem or f"no camera_info beside {first.topic} or with frame {frame_id!r}"
+        frame = f" or with frame {frame_id!r}" if frame_id else ""
+        problems.append(f"no camera_info beside {first.topic}{frame}")
     elif name in broken_infos:
-        problem = problem or broken_infos[name]
+        problems.append(broken_infos[name])
     else:
         try:
             camera = camera_of_info(infos[name], first.topic)
         except ValueError as error:
-            problem = problem or f"{name}: {error}"
+            problems.append(f"{name}: {error}")
     return CameraTopic(
-        first.topic, first.msgtype, count, encoding, width, height, frame_id, name, camera, problem
+        topic=first.topic,
+        msgtype=first.msgtype,
+        count=count,
+        encoding=encoding,
+        width=width,
+        height=height,
+        frame_id=frame_id,
+        info_topic=name,
+        camera=camera,
+        problem="; ".join(problems),
     )
 
 

@@ -99,19 +99,31 @@ class BagMessage:
         return int(sec) * 1_000_000_000 + int(nanosec)
 
     def to_cdr(self) -> bytes | memoryview:
-        """Returns the message as CDR, which ROS 2 publishers and bags take as it is."""
-        return _ros1_converter(self.msgtype)(self.raw) if self.is_ros1 else self.raw
+        """Returns the message as CDR, which ROS 2 publishers and bags take as it is.
+
+        Raises:
+            ValueError: The bytes of a ROS 1 message are damaged.
+        """
+        if not self.is_ros1:
+            return self.raw
+        try:
+            return _ros1_converter(self.msgtype)(self.raw)
+        except Exception as error:  # the decoder meets damaged bytes with any exception
+            raise ValueError(self._undecodable(error)) from error
 
     def decode(self) -> Any:
         """Returns the ROS 2 message; ValueError if the bytes are not one."""
+        cdr = self.to_cdr()
         try:
             name = STATIC_MSGTYPE_RENAMES.get(self.msgtype, self.msgtype)
-            return ros2_types().deserialize_cdr(self.to_cdr(), name)
+            return ros2_types().deserialize_cdr(cdr, name)
         except Exception as error:  # the decoder meets damaged bytes with any exception
-            raise ValueError(
-                f"{self.topic}: a {self.msgtype} of {len(self.raw)} bytes does not decode "
-                f"({type(error).__name__}: {error})"
-            ) from error
+            raise ValueError(self._undecodable(error)) from error
+
+    def _undecodable(self, error: Exception) -> str:
+        size = len(self.raw)
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"{self.topic}: a {self.msgtype} of {size} bytes does not decode ({why})"
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from rosam_core.drives.bag_messages import quaternion_of
 from rosam_core.drives.bag_reader import BagReader
 from rosam_core.types import Float64
+
+logger = logging.getLogger(__name__)
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 MAX_GAP_NS = 500_000_000
@@ -32,7 +35,12 @@ class TransformTree:
         names = [topic.name for topic in bag.topics_of_type(*TF_TYPES)]
         for message in bag.messages(names) if names else ():
             static = message.topic.endswith("static")
-            for transform in message.decode().transforms:
+            try:
+                transforms = message.decode().transforms
+            except ValueError as error:
+                logger.warning("left out: %s", error)
+                continue
+            for transform in transforms:
                 stamp = transform.header.stamp
                 tree.add(
                     transform.header.frame_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import json
+import logging
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from rosam_core.types import CONDITIONS, Frame
 TF = "tf2_msgs/msg/TFMessage"
 REPLAYED_TYPES = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, POINT_CLOUD, *TF_TYPES)
 """What is replayed of a bag: what depth needs, and what it is looked at with."""
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -98,8 +101,13 @@ class BagPlayback(Playback):
     def messages(self) -> Iterator[PlaybackMessage]:
         """Reads every message in order of time, from the start."""
         for message in self._bag.messages(self.topics):
-            stamp = message.stamp_ns if message.topic == self.image_topic else None
-            yield PlaybackMessage(message.topic, message.log_ns, bytes(message.to_cdr()), stamp)
+            try:
+                stamp = message.stamp_ns if message.topic == self.image_topic else None
+                cdr = bytes(message.to_cdr())
+            except ValueError as error:
+                logger.warning("left out: %s", error)
+                continue
+            yield PlaybackMessage(message.topic, message.log_ns, cdr, stamp)
 
 
 class DrivePlayback(Playback):

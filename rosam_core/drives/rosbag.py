@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ __all__ = [
     "choose_cameras",
     "load_camera_file",
 ]
+
+logger = logging.getLogger(__name__)
 
 MAX_LIDAR_GAP_NS = 100_000_000
 """A scan further from the image than this is not attached to it."""
@@ -146,7 +149,11 @@ class RosbagDrive(Drive):
         for message in bag.messages([topic]):
             rank = rank + 1 if message.log_ns == last else 0
             last = message.log_ns
-            stamps.append(message.stamp_ns)
+            try:
+                stamps.append(message.stamp_ns)
+            except ValueError as error:
+                logger.warning("left out: %s", error)
+                continue
             places.append((last, rank))
         return np.array(stamps, np.int64), places
 
