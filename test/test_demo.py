@@ -51,12 +51,12 @@ class Drawn(Drive):
         )
 
 
-def record(path, stamps=STAMPS, without_confidence=()):
+def record(path, stamps=STAMPS, without_confidence=(), by_day=lambda stamp: 11):
     """Writes what the node would have published: 11 m by day, 20 m at night."""
     with BagWriter(path) as writer:
         for stamp in stamps:
             where = (stamp, "optical")
-            depth = np.full((48, 64), 11 if stamp < STAMPS[6] else 20, np.float32)
+            depth = np.full((48, 64), by_day(stamp) if stamp < STAMPS[6] else 20, np.float32)
             depth[0, 0], depth[0, 1] = np.nan, np.inf
             writer.write_depth(TOPICS.depth, *where, depth)
             writer.write_camera_info(TOPICS.depth_info, *where, CAMERA)
@@ -114,6 +114,17 @@ def test_scores_and_files_of_a_run(tmp_path, card):
     video = cv2.VideoCapture(str(out / "demo.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert video.get(cv2.CAP_PROP_FPS) == 10
+
+
+def test_best_median_and_worst_frames_are_shown_as_such(tmp_path, card):
+    # Errors of 10, 20 ... 60 %, the smallest in the third frame.
+    metres = dict(zip(STAMPS, (13.0, 12, 11, 16, 15, 14), strict=False))
+    bag = record(tmp_path / "r.mcap", by_day=lambda stamp: metres[stamp])
+    write_demo(Drawn(), live_run(bag), TOPICS, card, tmp_path, 10.0)
+    page = (tmp_path / "report.html").read_text()
+    shown = re.findall(r"day-clear, (\w+)<small>AbsRel ([\d.]+)", page)
+    assert [name for name, _ in shown] == ["best", "median", "worst"]
+    assert [float(e) for _, e in shown] == pytest.approx([0.1, 0.4, 0.6], abs=5e-3)
 
 
 def test_bag_of_the_run_has_inputs_and_outputs_with_their_stamps(tmp_path, card):

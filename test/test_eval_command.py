@@ -111,6 +111,17 @@ def test_median_condition_and_limit(tmp_path, capsys, model):
     assert rows == [["night", "3", "median-scaled"], ["flat", "ground,", "median-scaled"]]
 
 
+def test_limited_frames_are_spread_over_all_drives(tmp_path, capsys, model):
+    for index in range(4):
+        write_drive(tmp_path / "drives" / str(index), ("day-clear",), depth=12.0 * (index + 1))
+    arguments = ("--model", model, "--drive", tmp_path / "drives", "--limit", 4, "--json")
+    code, out = evaluate(capsys, *arguments)
+    assert code == 0
+    day = json.loads(out.out)["conditions"]["day-clear"]
+    # One frame of each drive: 12 m is said for 12, 24, 36 and 48 m.
+    assert day["metric"]["abs_rel"] == pytest.approx((0 + 1 / 2 + 2 / 3 + 3 / 4) / 4, abs=1e-3)
+
+
 def test_scheduled_drive_is_opened_in_the_condition_of_each_frame(tmp_path):
     write_drive(tmp_path / "a", frames=3, schedule=["day-clear", "night", "night"])
     (drive,) = open_drives(tmp_path / "a")
