@@ -99,6 +99,8 @@ class CameraStream:
         self._waiting_since: float | None = None
         self._told: set[tuple[str, int, int]] = set()
         self._info_camera: tuple[tuple[Any, ...], Camera] | None = None
+        self._last_depth: Image | None = None
+        self._last_confidence: Image | None = None
         self._file_camera: tuple[str, Camera] | None = None
 
         topic = node.resolve_topic_name("image")
@@ -225,12 +227,17 @@ class CameraStream:
             parameters: Of this moment.
         """
         header = message.header
-        self._depth.publish(
-            messages.depth_message(prediction.depth, header, parameters.depth_encoding)
+        encoding = parameters.depth_encoding
+        self._last_depth = messages.depth_message(
+            prediction.depth, header, encoding, self._last_depth
         )
+        self._depth.publish(self._last_depth)
         camera_info = messages.camera_info_message(prediction.camera, header, info)
         self._depth_info.publish(camera_info)
-        self._confidence.publish(messages.confidence_message(prediction.confidence, header))
+        self._last_confidence = messages.confidence_message(
+            prediction.confidence, header, self._last_confidence
+        )
+        self._confidence.publish(self._last_confidence)
         self._confidence_info.publish(camera_info)
         if self._color.get_subscription_count():
             colored = colorize_depth(prediction.depth, parameters.color_max_depth_m)

@@ -208,6 +208,8 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit status: 0 after a signal, 1 if a parameter is wrong.
     """
     _keep_freed_memory()
+    # The worker takes a new frame while the executor still tidies up: 5 ms would be its patience.
+    sys.setswitchinterval(0.0002)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -104,34 +104,38 @@ def camera_info_message(
     return message
 
 
-def depth_message(depth: Float32, header: Header, encoding: str = "32FC1") -> Image:
+def depth_message(
+    depth: Float32, header: Header, encoding: str = "32FC1", last: Image | None = None
+) -> Image:
     """Returns a depth image as REP 118 has it.
 
     Args:
         depth: float32[H,W] [m]; NaN = unknown, +Inf = beyond range.
         header: Header of the input image.
         encoding: `32FC1` (metres) or `16UC1` (millimetres; 0 = unknown or beyond 65.535 m).
+        last: A message published before, which is filled again if it fits.
 
     Raises:
         ValueError: Another encoding.
     """
     if encoding == "32FC1":
-        return _image(depth, header, encoding)
+        return _image(depth, header, encoding, last)
     if encoding != "16UC1":
         raise ValueError(f"depth encoding must be one of {DEPTH_ENCODINGS}, got {encoding!r}")
     millimetres = np.rint(depth * np.float32(1000))
     in_range = (millimetres >= 0) & (millimetres <= 65535)  # false for NaN and Inf
-    return _image(np.where(in_range, millimetres, 0).astype(np.uint16), header, encoding)
+    return _image(np.where(in_range, millimetres, 0).astype(np.uint16), header, encoding, last)
 
 
-def confidence_message(confidence: Float32, header: Header) -> Image:
+def confidence_message(confidence: Float32, header: Header, last: Image | None = None) -> Image:
     """Returns a confidence image, `32FC1`.
 
     Args:
         confidence: float32[H,W] in [0, 1].
         header: Header of the input image.
+        last: A message published before, which is filled again if it fits.
     """
-    return _image(confidence, header, "32FC1")
+    return _image(confidence, header, "32FC1", last)
 
 
 def rgb_message(picture: UInt8, header: Header) -> Image:
@@ -180,8 +184,13 @@ def points_message(
     return message
 
 
-def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:
+def _image(pixels: np.ndarray, header: Header, encoding: str, last: Image | None = None) -> Image:
     height, width = pixels.shape[:2]
+    if last is not None and (last.encoding, last.height, last.width) == (encoding, height, width):
+        # rclpy serialises while it publishes, so the message is free again afterwards.
+        last.header = header
+        np.frombuffer(last.data, pixels.dtype).reshape(pixels.shape)[...] = pixels
+        return last
     message = Image(header=header, height=height, width=width, encoding=encoding)
     message.step = width * pixels[0, 0].nbytes
     message.data = _bytes(pixels)

@@ -62,6 +62,21 @@ def test_data_is_the_array_type_that_ros_hands_on_untouched():
     assert message.data.typecode == "B"
 
 
+def test_a_message_is_filled_again_only_if_it_fits():
+    first = messages.depth_message(np.ones((2, 3), np.float32), HEADER)
+    later = Header(frame_id="later")
+    again = messages.depth_message(np.full((2, 3), 7, np.float32), later, last=first)
+    assert again is first
+    assert again.header == later
+    assert np.frombuffer(again.data, np.float32).tolist() == [7.0] * 6
+    wider = messages.depth_message(np.ones((2, 4), np.float32), HEADER, last=again)
+    assert wider is not first
+    assert len(wider.data) == 32
+    short = messages.depth_message(np.ones((2, 3), np.float32), HEADER, "16UC1", last=again)
+    assert short is not first
+    assert len(short.data) == 12
+
+
 def test_picture_of_a_raw_image_is_a_view_of_its_bytes():
     pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
     message = arrived(image_message(pixels))
