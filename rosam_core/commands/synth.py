@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import multiprocessing
 import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rosam_core.types import CONDITIONS
+
+if TYPE_CHECKING:
+    from rosam_core.drives.synthetic.writer import DriveRecipe
+
+RENDERED = tuple(name for name in CONDITIONS if name != "unknown")
+POLL_S = 0.3
+STOP = -1  # tells the workers to render no more frames
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the command."""
     add = parser.add_argument
+    some, any_number = _integer(1), _integer(0)
     add("--out", type=Path, required=True, help="folder for the drives; run again to resume")
-    add("--drives", type=int, default=1, help="number of drives, each in a world of its own")
-    add("--frames", type=int, default=100, help="frames in each drive")
-    add("--conditions", default="day-clear,night,day-rain,fog", help="comma-separated conditions")
+    add("--drives", type=some, default=1, help="number of drives, each in a world of its own")
+    add("--frames", type=some, default=100, help="frames in each drive")
+    add(
+        "--conditions",
+        type=_conditions,
+        default=RENDERED,
+        help=f"comma-separated conditions (default: all, {','.join(RENDERED)})",
+    )
     add(
         "--conditions-per-drive",
-        type=int,
+        type=any_number,
         default=0,
         help="render only so many of them in each drive, drawn at random (0 = all)",
     )
-    add("--seed", type=int, default=0, help="of the first drive; the next ones count on")
-    add("--size", default="576x320", help="width x height in pixels")
-    add("--fps", type=float, default=10.0, help="frames a second")
+    add("--seed", type=any_number, default=0, help="of the first drive; the next ones count on")
+    add("--size", type=_size, default=(576, 320), help="width x height in pixels, as in 576x320")
+    add("--fps", type=_number(0.1, 1000), default=10.0, help="frames a second")
     add(
         "--fov",
-        type=float,
+        type=_number(5, 170),
         default=None,
         help="horizontal field of view in degrees (default: random, 40-95)",
     )
@@ -37,114 +56,174 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lidar", action="store_true", help="simulate a 32-beam lidar")
     add(
         "--supersample",
-        type=int,
+        type=some,
         default=1,
-        help="render at this multiple of the size and average",
+        help="render images at this multiple of the size and average",
     )
-    add("--workers", type=int, default=0, help="processes (default: one a core)")
+    add("--workers", type=any_number, default=0, help="processes (0 = one a core)")
     add("--device", default="cpu", help="torch device to render on, for example cuda")
 
 
-def _plan(args: argparse.Namespace) -> list[dict[str, Any]]:
-    from rosam_core.drives.synthetic.drive import known_conditions
+def _integer(low: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)  # argparse turns the ValueError into its message
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {value}")
+        return value
+
+    return integer
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be between {low} and {high}, got {text}")
+        return value
+
+    return number
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(value) for value in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must look like 576x320, got '{text}'") from None
+    if min(width, height) < 32:
+        raise argparse.ArgumentTypeError(f"must be at least 32x32, got {text}")
+    return width, height
+
+
+def _conditions(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = sorted(set(names) - set(RENDERED))
+    if unknown or not names:
+        found = f"unknown conditions {', '.join(unknown)}" if unknown else "no condition"
+        raise argparse.ArgumentTypeError(f"{found}: choose from {', '.join(RENDERED)}")
+    return names
+
+
+def _recipes(args: argparse.Namespace) -> dict[Path, DriveRecipe]:
+    """Returns what to render, by folder."""
     from rosam_core.drives.synthetic.writer import DriveRecipe
 
-    try:
-        width, height = (int(v) for v in args.size.lower().split("x"))
-    except ValueError:
-        raise ValueError(f"--size must look like 576x320, got '{args.size}'") from None
-    names = tuple(name.strip() for name in args.conditions.split(",") if name.strip())
-    unknown = sorted(set(names) - set(known_conditions()))
-    if unknown or not names:
-        raise ValueError(
-            f"unknown conditions {unknown}: choose from {', '.join(known_conditions())}"
-        )
-    for name in ("drives", "frames", "supersample"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    if args.fov is not None and not 5 < args.fov < 170:
-        raise ValueError(f"--fov must be between 5 and 170 degrees, got {args.fov}")
-    if args.fps <= 0 or min(width, height) < 32:
-        raise ValueError("--fps must be positive and --size at least 32x32")
-    jobs = []
-    for number in range(args.drives):
-        seed = args.seed + number
-        chosen = names
+    recipes = {}
+    for seed in range(args.seed, args.seed + args.drives):
+        chosen = args.conditions
         if args.conditions_per_drive:
             rng = np.random.default_rng([seed, 5])
-            count = min(args.conditions_per_drive, len(names))
-            chosen = tuple(str(v) for v in rng.choice(np.array(names), count, replace=False))
-        recipe = DriveRecipe(
+            count = min(args.conditions_per_drive, len(chosen))
+            chosen = tuple(str(name) for name in rng.choice(np.array(chosen), count, False))
+        recipes[args.out / f"drive_{seed:06d}"] = DriveRecipe(
             seed,
             args.frames,
             chosen,
-            (width, height),
+            args.size,
             args.fps,
             args.fov,
             ".png" if args.png else ".jpg",
             args.lidar,
             args.supersample,
         )
-        jobs.append(
-            {"folder": args.out / f"drive_{seed:06d}", "recipe": recipe, "device": args.device}
-        )
-    return jobs
+    return recipes
 
 
-_DONE: Any = None
+Job = tuple["Path", "DriveRecipe", str, "Sequence[int] | None", bool]  # arguments of `_render`
+_PROGRESS: Any = None  # in a worker: frames done by all of them, or `STOP`
 
 
-def _start(counter: Any) -> None:
+class _StoppedError(Exception):
+    """The parent wants no more frames."""
+
+
+def _start(progress: Any) -> None:
+    """Prepares a worker."""
     import signal
+    import threading
 
     import torch
 
-    global _DONE
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the pool
+    def leave_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()  # returns when the parent is gone, even if it was killed
+            os._exit(1)
+
+    global _PROGRESS
+    _PROGRESS = progress
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the workers
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _DONE = counter
 
 
 def _count(done: int) -> None:
-    with _DONE.get_lock():
-        _DONE.value += done
+    with _PROGRESS.get_lock():
+        if _PROGRESS.value == STOP:
+            raise _StoppedError
+        _PROGRESS.value += done
 
 
-def _render(job: dict[str, Any]) -> None:
+def _render(
+    folder: Path, recipe: DriveRecipe, device: str, indices: Sequence[int] | None, counts: bool
+) -> None:
     from rosam_core.drives.synthetic.writer import write_drive
 
-    write_drive(progress=_count, **job)
+    progress = _count if counts else lambda done: None
+    write_drive(folder, recipe, progress, device=device, indices=indices)
+
+
+def _plan(args: argparse.Namespace, recipes: dict[Path, DriveRecipe]) -> list[list[Job]]:
+    """Returns rounds of jobs; a round begins when the one before has ended."""
+    workers = args.workers or os.cpu_count() or 1
+    parts = min(args.frames, -(-workers // len(recipes)))
+    if parts == 1:
+        return [[(folder, recipe, args.device, None, True) for folder, recipe in recipes.items()]]
+    # There are fewer drives than workers, so several share one. The second round finds every
+    # frame rendered and writes drive.json.
+    shared: list[Job] = [
+        (folder, recipe, args.device, range(part, args.frames, parts), True)
+        for folder, recipe in recipes.items()
+        for part in range(parts)
+    ]
+    last: list[Job] = [
+        (folder, recipe, args.device, None, False) for folder, recipe in recipes.items()
+    ]
+    return [shared, last]
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from tqdm import tqdm
 
-    jobs = _plan(args)
-    workers = args.workers or min(len(jobs), os.cpu_count() or 1)
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("l", 0)
+    rounds = _plan(args, _recipes(args))
     total = args.drives * args.frames
-    with (
-        context.Pool(workers, _start, (counter,)) as pool,
-        tqdm(total=total, unit="frame", disable=None) as bar,
-    ):
-        results = [pool.apply_async(_render, (job,)) for job in jobs]
+    context = multiprocessing.get_context("spawn")
+    progress = context.Value("l", 0)
+    workers = min(args.workers or os.cpu_count() or 1, max(len(jobs) for jobs in rounds))
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start, (progress,))
+    with pool, tqdm(total=total, unit="frame", disable=None) as bar:
         try:
-            while not all(result.ready() for result in results):
-                for result in results:
-                    if result.ready():
-                        result.get()
-                bar.update(counter.value - bar.n)
-                next(r for r in results if not r.ready()).wait(0.3)
-        except StopIteration:
-            pass
+            for jobs in rounds:
+                waiting = {pool.submit(_render, *job) for job in jobs}
+                while waiting:
+                    done, waiting = concurrent.futures.wait(waiting, POLL_S, "FIRST_COMPLETED")
+                    bar.update(progress.value - bar.n)
+                    for job in done:
+                        job.result()
+        except BrokenProcessPool:
+            raise ValueError(
+                "a worker process died, perhaps for lack of memory: the same command resumes, "
+                "with fewer --workers if need be"
+            ) from None
         except KeyboardInterrupt:
-            pool.terminate()
-            print(f"stopped after {counter.value} of {total} frames; the same command resumes")
+            print(
+                f"rosam synth: stopped after {progress.value} of {total} frames; the same "
+                "command resumes",
+                file=sys.stderr,
+            )
             return 1
-        for result in results:
-            result.get()
-        bar.update(counter.value - bar.n)
+        finally:
+            progress.value = STOP
+            pool.shutdown(cancel_futures=True)
     print(f"{args.drives} drives, {total} frames in {args.out}")
     return 0

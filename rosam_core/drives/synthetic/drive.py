@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,6 +59,9 @@ def encode_ids(ids: UInt16) -> bytes:
     return _encode(".png", ids)
 
 
+RECORDED = "recorded"  # the condition that each frame was rendered in
+
+
 class SyntheticDrive(Drive):
     """A drive made by `rosam synth`, in one condition or in one condition a frame."""
 
@@ -66,33 +70,43 @@ class SyntheticDrive(Drive):
 
         Args:
             folder: Holds `drive.json`.
-            condition: One of the rendered conditions, or one for each frame.
+            condition: One of the rendered conditions, or one for each frame, or "recorded": the
+                one that each frame of a scheduled drive was rendered in.
 
         Raises:
-            FileNotFoundError: There is no drive here.
-            ValueError: The drive is unfinished, or was not rendered in this condition.
+            FileNotFoundError: There is no drive here, or an unfinished one.
+            ValueError: The drive is damaged, or was not rendered in this condition.
         """
         self.folder = Path(folder)
         self.name = self.folder.name
-        path = self.folder / "drive.json"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no drive.json in {self.folder}: `rosam synth --out DIR` makes drives"
-            )
-        try:
-            self.meta = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
-        if not isinstance(self.meta, dict) or self.meta.get("format") != FORMAT:
-            raise ValueError(f"{path} is not a synthetic drive: its format is not '{FORMAT}'")
+        self.meta = _read_meta(self.folder)
         m = self.meta
         try:
             self.camera = Camera(m["fx"], m["fy"], m["cx"], m["cy"], m["width"], m["height"])
-            self.frames = m["frames"]
-            self.rendered: list[str] = m["conditions"]
+            self.frames: list[dict[str, Any]] = list(m["frames"])
+            self.rendered: list[str] = list(m["conditions"])
             self.suffix: str = m.get("image_suffix", ".jpg")
+            self._stamps = [int(frame["stamp_ns"]) for frame in self.frames]
+            poses = [frame["T_world_camera"] for frame in self.frames]
+            self._poses = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
+            self.recorded: list[str | None] = [frame.get("condition") for frame in self.frames]
         except KeyError as error:
-            raise ValueError(f"{path} lacks the field {error}") from error
+            raise ValueError(
+                f"{self.folder / 'drive.json'} lacks the field {error}: render the drive again"
+            ) from error
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{self.folder / 'drive.json'} is damaged: {error}") from error
+        self.conditions = self._choose(condition)
+
+    def _choose(self, condition: str | Sequence[str]) -> list[str]:
+        """Returns the condition to read of every frame."""
+        if condition == RECORDED:
+            recorded = [name for name in self.recorded if name]
+            if len(recorded) < len(self.frames):
+                raise ValueError(
+                    f"{self.name} was not rendered by a schedule: name one of {self.rendered}"
+                )
+            return recorded
         names = [condition] * len(self.frames) if isinstance(condition, str) else list(condition)
         if len(names) != len(self.frames):
             raise ValueError(
@@ -101,7 +115,7 @@ class SyntheticDrive(Drive):
         missing = sorted(set(names) - set(self.rendered))
         if missing:
             raise ValueError(f"{self.name} was not rendered in {missing}: it has {self.rendered}")
-        self.conditions = names
+        return names
 
     def __len__(self) -> int:
         """Returns the number of frames."""
@@ -117,23 +131,28 @@ class SyntheticDrive(Drive):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        condition = self.conditions[index]
+        condition, recorded = self.conditions[index], self.recorded[index]
         stem = f"{index:06d}"
-        image = self._read(f"images/{condition}/{stem}{self.suffix}", cv2.IMREAD_COLOR)
-        lidar = self.folder / "lidar" / f"{stem}.npy"
+        name = f"images/{condition}/{stem}{self.suffix}"
+        if recorded and condition != recorded and not (self.folder / name).is_file():
+            raise FileNotFoundError(
+                f"frame {index} of {self.name} was rendered in {recorded} only, not in "
+                f"{condition}: open the drive with the condition '{RECORDED}'"
+            )
+        image = self._read(name, cv2.IMREAD_COLOR, "uint8", 3)
         return Frame(
             image=np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8),
             camera=self.camera,
-            stamp_ns=int(self.frames[index]["stamp_ns"]),
-            T_world_camera=np.array(self.frames[index]["T_world_camera"], dtype=np.float64),
+            stamp_ns=self._stamps[index],
+            T_world_camera=self._poses[index].copy(),
             condition=condition,
             camera_name="camera",
-            lidar=np.load(lidar) if lidar.is_file() else None,
-            depth=decode_depth(self._read(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED)),
-            instances=self._read(f"instances/{stem}.png", cv2.IMREAD_UNCHANGED),
+            lidar=self._read_lidar(self.folder / "lidar" / f"{stem}.npy"),
+            depth=decode_depth(self._read(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2)),
+            instances=self._read(f"instances/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2),
         )
 
-    def _read(self, name: str, flags: int) -> np.ndarray:
+    def _read(self, name: str, flags: int, dtype: str, dimensions: int) -> Any:
         path = self.folder / name
         if not path.is_file():
             raise FileNotFoundError(
@@ -149,7 +168,42 @@ class SyntheticDrive(Drive):
                 f"{path} is {image.shape[1]}x{image.shape[0]}, the drive is "
                 f"{self.camera.width}x{self.camera.height}"
             )
+        if image.dtype != np.dtype(dtype) or image.ndim != dimensions:
+            raise ValueError(
+                f"{path} holds {image.dtype} with {image.ndim} dimensions, expected {dtype} with "
+                f"{dimensions}"
+            )
         return image
+
+    @staticmethod
+    def _read_lidar(path: Path) -> Float32 | None:
+        if not path.is_file():
+            return None
+        try:
+            points = np.load(path)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"damaged lidar sweep {path}: {error}") from error
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"{path} has the shape {points.shape}, expected (N, 3)")
+        return np.asarray(points, dtype=np.float32)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    path = folder / "drive.json"
+    if not path.is_file():
+        if (folder / "recipe.json").is_file():
+            raise FileNotFoundError(
+                f"no drive.json in {folder}, the drive is unfinished: run the same `rosam synth` "
+                "command again to resume"
+            )
+        raise FileNotFoundError(f"no drive.json in {folder}: `rosam synth --out DIR` makes drives")
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a synthetic drive: its format is not '{FORMAT}'")
+    return meta
 
 
 def find_drives(root: str | Path) -> list[Path]:

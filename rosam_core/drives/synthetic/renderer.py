@@ -107,8 +107,16 @@ class Renderer:
 
         Args:
             device: A torch device.
+
+        Raises:
+            ValueError: There is no such device.
         """
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"unknown device '{device}': use cpu or cuda") from None
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError("this torch sees no CUDA GPU: render on the device cpu")
 
     @torch.inference_mode()
     def render(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F  # noqa: N812
@@ -13,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from rosam_core.drives.synthetic import drive as disk
 from rosam_core.drives.synthetic.lidar import scan
 from rosam_core.drives.synthetic.renderer import Renderer
-from rosam_core.drives.synthetic.world import generate_world
+from rosam_core.drives.synthetic.world import World, generate_world
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -59,73 +61,125 @@ def write_drive(
         folder: Where it goes; made if missing.
         recipe: What to render.
         progress: Called with 1 after each frame.
-        schedule: One condition a frame: only that one is rendered of each frame.
+        schedule: One condition a frame: only that one is rendered of each frame, and
+            `SyntheticDrive(folder, "recorded")` reads it.
         device: A torch device.
         indices: Only these frames, as one of several processes does; `drive.json` is left to a
             last call without it, which finds every frame rendered.
 
     Raises:
-        ValueError: The folder holds a drive of another recipe, or a condition is unknown.
+        ValueError: The folder holds a drive of another recipe, a condition is unknown, or the
+            schedule does not fit.
     """
-    unknown = sorted(set(recipe.conditions) - set(disk.known_conditions()))
-    if unknown:
-        raise ValueError(f"unknown conditions {unknown}: choose from {disk.known_conditions()}")
+    _check(recipe, schedule)
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = json.dumps(dataclasses.asdict(recipe))
-    mark = folder / "recipe.json"
-    if mark.is_file() and mark.read_text(encoding="utf-8") != stamp:
-        raise ValueError(
-            f"{folder} holds a drive made with other options: choose another --out, or delete it"
-        )
-    disk.save_atomically(mark, stamp.encode())
+    _claim(folder, recipe, schedule)
     for name in recipe.conditions:
         (folder / "images" / name).mkdir(parents=True, exist_ok=True)
     for name in ("depth", "instances", *(("lidar",) if recipe.lidar else ())):
         (folder / name).mkdir(exist_ok=True)
-    k = recipe.supersample
-    width, height = recipe.size
-    world = generate_world(
-        recipe.seed, recipe.frames, recipe.fps, (width * k, height * k), recipe.fov_deg
-    )
+    k, (width, height) = recipe.supersample, recipe.size
+    world = generate_world(recipe.seed, recipe.frames, recipe.fps, recipe.size, recipe.fov_deg)
+    fine = world
+    if k > 1:  # the same world seen by a camera of k times as many pixels
+        size = (width * k, height * k)
+        fine = generate_world(recipe.seed, recipe.frames, recipe.fps, size, recipe.fov_deg)
     renderer = Renderer(device)
     for index in range(recipe.frames) if indices is None else indices:
         names = recipe.conditions if schedule is None else (schedule[index],)
-        stem = f"{index:06d}"
-        images = {name: folder / "images" / name / f"{stem}{recipe.suffix}" for name in names}
-        last = folder / "instances" / f"{stem}.png"  # written last: the frame is complete
-        if last.is_file() and all(path.is_file() for path in images.values()):
-            progress(1)
-            continue
-        frame = renderer.render([world], [index], names)
-        for name, path in images.items():
-            picture = frame.images[name]
-            if k > 1:
-                small = F.avg_pool2d(picture.permute(0, 3, 1, 2).float(), k).round().byte()
-                picture = small.permute(0, 2, 3, 1)
-            disk.save_atomically(path, disk.encode_image(picture[0].cpu().numpy(), recipe.suffix))
-        depth, ids = (
-            frame.depth[0, k // 2 :: k, k // 2 :: k],
-            frame.instances[0, k // 2 :: k, k // 2 :: k],
-        )
-        disk.save_atomically(
-            folder / "depth" / f"{stem}.png", disk.encode_depth(depth.cpu().numpy())
-        )
-        if recipe.lidar:
-            points = folder / "lidar" / f".{stem}.tmp.npy"
-            np.save(points, scan(world, index))
-            points.replace(folder / "lidar" / f"{stem}.npy")
-        disk.save_atomically(last, disk.encode_ids(ids.cpu().numpy().astype(np.uint16)))
+        if not _is_complete(folder, recipe, index, names):
+            _write_frame(folder, recipe, renderer, world, fine, index, names)
         progress(1)
-    if indices is not None:
+    if indices is None:
+        for left_over in folder.rglob(".*.tmp"):  # by processes that were killed
+            left_over.unlink(missing_ok=True)
+        described = json.dumps(_describe(recipe, world, schedule))
+        disk.save_atomically(folder / "drive.json", described.encode())
+
+
+def _check(recipe: DriveRecipe, schedule: Sequence[str] | None) -> None:
+    unknown = sorted(set(recipe.conditions) - set(disk.known_conditions()))
+    if unknown:
+        raise ValueError(f"unknown conditions {unknown}: choose from {disk.known_conditions()}")
+    if schedule is None:
         return
-    camera = world.camera.scaled_to(width, height)
-    meta = {
+    if len(schedule) != recipe.frames:
+        raise ValueError(
+            f"the schedule names {len(schedule)} conditions for {recipe.frames} frames"
+        )
+    foreign = sorted(set(schedule) - set(recipe.conditions))
+    if foreign:
+        raise ValueError(f"the schedule names {foreign}, the recipe has {recipe.conditions}")
+
+
+def _claim(folder: Path, recipe: DriveRecipe, schedule: Sequence[str] | None) -> None:
+    """Marks a folder as this recipe's, or refuses one that is another's."""
+    described = dataclasses.asdict(recipe)
+    if schedule is not None:
+        described["schedule"] = list(schedule)
+    text, mark = json.dumps(described), folder / "recipe.json"
+    if not mark.is_file():
+        disk.save_atomically(mark, text.encode())
+    elif mark.read_text(encoding="utf-8") != text:
+        raise ValueError(
+            f"{folder} holds a drive made with other options: choose another --out, or delete it"
+        )
+
+
+def _paths(folder: Path, recipe: DriveRecipe, index: int, names: Sequence[str]) -> dict[str, Path]:
+    """Returns every file of a frame, images by condition."""
+    stem = f"{index:06d}"
+    paths = {name: folder / "images" / name / f"{stem}{recipe.suffix}" for name in names}
+    paths["depth"] = folder / "depth" / f"{stem}.png"
+    paths["instances"] = folder / "instances" / f"{stem}.png"
+    if recipe.lidar:
+        paths["lidar"] = folder / "lidar" / f"{stem}.npy"
+    return paths
+
+
+def _is_complete(folder: Path, recipe: DriveRecipe, index: int, names: Sequence[str]) -> bool:
+    return all(path.is_file() for path in _paths(folder, recipe, index, names).values())
+
+
+def _write_frame(
+    folder: Path,
+    recipe: DriveRecipe,
+    renderer: Renderer,
+    world: World,
+    fine: World,
+    index: int,
+    names: Sequence[str],
+) -> None:
+    k, paths = recipe.supersample, _paths(folder, recipe, index, names)
+    frame = renderer.render([fine], [index], names)
+    for name in names:
+        picture = frame.images[name]
+        if k > 1:
+            small = F.avg_pool2d(picture.permute(0, 3, 1, 2).float(), k).round().byte()
+            picture = small.permute(0, 2, 3, 1)
+        pixels = picture[0].cpu().numpy()
+        disk.save_atomically(paths[name], disk.encode_image(pixels, recipe.suffix))
+    if k > 1:  # depth at the centres of the small pixels, not of one of the fine ones
+        frame = renderer.render([world], [index], ())
+    disk.save_atomically(paths["depth"], disk.encode_depth(frame.depth[0].cpu().numpy()))
+    ids = frame.instances[0].cpu().numpy().astype(np.uint16)
+    disk.save_atomically(paths["instances"], disk.encode_ids(ids))
+    if recipe.lidar:
+        sweep = io.BytesIO()
+        np.save(sweep, scan(world, index))
+        disk.save_atomically(paths["lidar"], sweep.getvalue())
+
+
+def _describe(recipe: DriveRecipe, world: World, schedule: Sequence[str] | None) -> dict[str, Any]:
+    """Returns the content of `drive.json`."""
+    camera = world.camera
+    return {
         "format": disk.FORMAT,
         "seed": recipe.seed,
         "style": world.street.style,
         "fps": recipe.fps,
-        "width": width,
-        "height": height,
+        "width": camera.width,
+        "height": camera.height,
         "fx": camera.fx,
         "fy": camera.fy,
         "cx": camera.cx,
@@ -142,4 +196,3 @@ def write_drive(
             for i in range(recipe.frames)
         ],
     }
-    disk.save_atomically(folder / "drive.json", json.dumps(meta).encode())
