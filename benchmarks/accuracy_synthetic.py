@@ -1,6 +1,6 @@
 """Scores a model on synthetic worlds it never saw, by condition, against its targets.
 
-    python benchmarks/accuracy_synthetic.py [--model M] [--drives 24] [--frames 4] [--json F]
+    python benchmarks/accuracy_synthetic.py [--model M] [--drives 40] [--frames 2] [--json F]
 
 Renders drives with random cameras from seeds that no training uses (950000 on) at 1 frame a
 second, so that few frames see many places; run again, it finds them rendered. Metric depth, no
@@ -28,8 +28,8 @@ def main() -> int:
     """Renders, scores and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="ONNX model; the packaged one if not given")
-    parser.add_argument("--drives", type=int, default=24, help="worlds")
-    parser.add_argument("--frames", type=int, default=4, help="frames of each world")
+    parser.add_argument("--drives", type=int, default=40, help="worlds")
+    parser.add_argument("--frames", type=int, default=2, help="frames of each world")
     parser.add_argument("--out", type=Path, help="keep the drives here; default: a scratch folder")
     parser.add_argument("--threads", type=int, default=2, help="threads of the engine")
     parser.add_argument("--json", type=Path, help="also write the figures here")

@@ -17,8 +17,8 @@ CONDITIONS = ("day-clear", "day-rain", "night")
 SIZE = (576, 320)
 FPS = 10.0
 FOV_DEG = 68.0
-SEED = 900_001
-"""Worlds from 900000 on are never trained on."""
+SEED = 900_005
+"""A camera that looks ahead in traffic; worlds from 900000 on are never trained on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
