@@ -159,6 +159,12 @@ def test_reading_ahead_stops_with_its_reader():
     assert len(seen) == count <= 5
 
 
+def test_the_documentation_is_the_declaration():
+    from rosam_depth_ros.replay_parameters import replay_markdown
+
+    assert (REPOSITORY / "docs" / "replay.md").read_text(encoding="utf-8") == replay_markdown()
+
+
 def start_replay(tmp_path, **parameters):
     command = [sys.executable, "-m", "rosam_depth_ros.replay_node", "--ros-args"]
     for name, value in parameters.items():
@@ -313,6 +319,10 @@ def test_a_signal_ends_it_with_status_0(tmp_path, echo, number):
         ({}, "parameter source is empty: name a bag or a synthetic drive"),
         ({"source": "absent.mcap"}, "no bag at absent.mcap"),
         ({"source": "a.mcap", "image_topic": "/front/image"}, "did you mean /front/image_raw?"),
+        (
+            {"source": "a.mcap", "lock_step": True},
+            "unknown parameter lock_step: did you mean lock",
+        ),
         ({"source": "a.mcap", "rate": 0}, "parameter rate must be in [0.01, 100], got 0"),
         ({"source": "a.mcap", "rate": "fast"}, "parameter rate must be a float, got 'fast'"),
     ],
