@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import cv2
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from rosam_core.checkpoint import (
@@ -34,10 +30,12 @@ from rosam_core.drives.training_samples import (
     find_training_drives,
 )
 from rosam_core.evaluation.student import evaluate_student
+from rosam_core.loader import batches, to_device
 from rosam_core.methods.base import Batch, Term
 from rosam_core.methods.supervised import Supervised
 from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
+from rosam_core.training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +124,7 @@ class Trainer:
         options = self.recipe.train
         zero = self.fabric.is_global_zero
         handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        board = SummaryWriter(str(self.out)) if zero else None
-        stream = _open_log(self.out / "log.jsonl", self.step) if zero else None
+        records = TrainingLog(self.out, self.step, zero)
         progress = tqdm(
             total=options.steps,
             initial=self.step,
@@ -135,11 +132,12 @@ class Trainer:
             disable=None if zero else True,
             dynamic_ncols=True,
         )
-        batches = self._batches()
-        started, begun = time.monotonic() - self.elapsed_s, self.step
+        stream = self._batches()
+        started = time.monotonic() - self.elapsed_s
+        before = (self.step, self.elapsed_s)
         try:
             while self._progress() < 1 and not self.stopped:
-                batch, focal = next(batches)
+                batch, focal = next(stream)
                 values = self._optimise(batch)
                 self.focal_range[0] = min(self.focal_range[0], float(focal.min()))
                 self.focal_range[1] = max(self.focal_range[1], float(focal.max()))
@@ -148,11 +146,12 @@ class Trainer:
                 progress.update()
                 last = self._progress() >= 1 or self.stopped
                 if self.step % options.log_every == 0 or last:
-                    rate = (self.step - begun) * len(focal) / max(self.elapsed_s, 1e-9)
+                    seconds = max(self.elapsed_s - before[1], 1e-9)
+                    rate = (self.step - before[0]) * len(focal) / seconds
                     progress.set_postfix(loss=f"{values['loss']:.3f}", images_s=f"{rate:.1f}")
-                    self._record(stream, board, "train", values)
+                    records.write("train", self.step, self.elapsed_s / 60, values)
                 if self.step % options.val_every == 0 or (last and not self.stopped):
-                    self._validate(stream, board)
+                    self._validate(records)
                     started = time.monotonic() - self.elapsed_s  # validation is not training time
                 if self.step % options.checkpoint_every == 0 or last:
                     self._save("last.pt")
@@ -160,9 +159,7 @@ class Trainer:
             progress.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            if board is not None and stream is not None:
-                board.close()
-                stream.close()
+            records.close()
         return {
             "step": self.step,
             "minutes": self.elapsed_s / 60,
@@ -222,23 +219,18 @@ class Trainer:
     # -- data -----------------------------------------------------------------------------------
 
     def _batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yields batches from the current step on, for ever."""
-        size, workers = self.recipe.train.batch_size, self.recipe.data.workers
-        loader = DataLoader(
-            _Samples(self.samples),
-            batch_sampler=_Positions(
-                self.step, size, self.fabric.global_rank, self.fabric.world_size
-            ),
-            num_workers=workers,
-            worker_init_fn=_one_thread if workers else None,
-            prefetch_factor=3 if workers else None,
-            pin_memory=self.fabric.device.type == "cuda",
-        )
-        for batch in loader:
-            yield (
-                to_device(batch, self.fabric.device, self.recipe.train.channels_last),
-                batch["focal"],
-            )
+        """Yields batches on the device, and their focal lengths, from the current step on."""
+        fabric, options = self.fabric, self.recipe.train
+        for batch in batches(
+            self.samples,
+            self.step,
+            options.batch_size,
+            self.recipe.data.workers,
+            fabric.global_rank,
+            fabric.world_size,
+            pin_memory=fabric.device.type == "cuda",
+        ):
+            yield to_device(batch, fabric.device, options.channels_last), batch["focal"]
 
     def _frames(self) -> str:
         size, world = self.recipe.train.batch_size, self.fabric.world_size
@@ -263,7 +255,7 @@ class Trainer:
 
     # -- what is written ------------------------------------------------------------------------
 
-    def _validate(self, stream: TextIO | None, board: SummaryWriter | None) -> None:
+    def _validate(self, records: TrainingLog) -> None:
         if not self.fabric.is_global_zero:
             return
         report = evaluate_student(
@@ -275,7 +267,7 @@ class Trainer:
             for condition, figures in report.items()
             for name, value in figures.items()
         }
-        self._record(stream, board, "val", flat)
+        records.write("val", self.step, self.elapsed_s / 60, flat)
         error = report["all"]["abs_rel"]
         tqdm.write(
             f"step {self.step}: AbsRel "
@@ -284,21 +276,6 @@ class Trainer:
         if error < self.best:
             self.best = error
             self._save("best.pt")
-
-    def _record(
-        self,
-        stream: TextIO | None,
-        board: SummaryWriter | None,
-        kind: str,
-        values: dict[str, float],
-    ) -> None:
-        if stream is None or board is None:
-            return
-        line = {"kind": kind, "step": self.step, "minutes": self.elapsed_s / 60, **values}
-        stream.write(json.dumps(line) + "\n")
-        stream.flush()
-        for name, value in values.items():
-            board.add_scalar(f"{kind}/{name}", value, self.step)
 
     def _save(self, name: str) -> None:
         if not self.fabric.is_global_zero:
@@ -338,41 +315,6 @@ class Trainer:
         self.stopped = True  # the step in progress ends, then the run is saved
 
 
-class _Samples(Dataset[dict[str, Any]]):
-    """Torch's view of samples; adds nothing."""
-
-    def __init__(self, samples: TrainingSamples) -> None:
-        self.samples = samples
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        return self.samples[position]
-
-
-class _Positions:
-    """Endless batches of sample numbers, each process its own part of every step's."""
-
-    def __init__(self, step: int, size: int, rank: int, world: int) -> None:
-        self.step, self.size, self.rank, self.world = step, size, rank, world
-
-    def __iter__(self) -> Iterator[Sequence[int]]:
-        step = self.step
-        while True:
-            first = (step * self.world + self.rank) * self.size
-            yield range(first, first + self.size)
-            step += 1
-
-
-def to_device(
-    batch: Batch, device: torch.device, channels_last: bool = False
-) -> dict[str, Tensor]:
-    """Returns a batch on a device, its uint8 images as float in [0, 1]."""
-    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    moved["image"] = moved["image"].float() / 255
-    if channels_last:
-        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
-    return moved
-
-
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Returns weights, which decay, and biases and norms, which do not."""
     weights = [p for p in model.parameters() if p.ndim > 1]
@@ -381,25 +323,6 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _open_log(path: Path, step: int) -> TextIO:
-    """Opens the log for appending, without what a killed run wrote after its checkpoint."""
-    kept = []
-    if step and path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
-                continue  # the line that was being written when the process died
-    path.write_text("".join(kept), encoding="utf-8")
-    return path.open("a", encoding="utf-8")
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends us
 
 
 def _under_torchrun() -> bool:

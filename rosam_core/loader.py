@@ -1,0 +1,89 @@
+"""Batches of training samples, from any step on, the same whatever loads them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rosam_core.drives.training_samples import TrainingSamples
+
+
+def batches(
+    samples: TrainingSamples,
+    step: int,
+    size: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
+    pin_memory: bool = False,
+) -> Iterator[dict[str, Tensor]]:
+    """Yields the batches of steps `step`, `step + 1`, ... for ever.
+
+    Args:
+        samples: Where they come from.
+        step: First optimisation step.
+        size: Samples in a batch, of one training process.
+        workers: Loader processes; 0 loads in this one.
+        rank: Number of this training process.
+        world: Number of training processes.
+        pin_memory: For copies to a GPU.
+    """
+    loader: DataLoader[dict[str, Any]] = DataLoader(
+        _Samples(samples),
+        batch_sampler=_Positions(step, size, rank, world),
+        num_workers=workers,
+        worker_init_fn=_start_worker if workers else None,
+        prefetch_factor=3 if workers else None,
+        pin_memory=pin_memory,
+        # Its own generator: a loader draws a seed when it starts, which would shift the global
+        # one of a resumed run.
+        generator=torch.Generator(),
+    )
+    yield from loader
+
+
+def to_device(
+    batch: Mapping[str, Tensor], device: torch.device, channels_last: bool = False
+) -> dict[str, Tensor]:
+    """Returns a batch on a device, its uint8 images as float in [0, 1]."""
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    moved["image"] = moved["image"].float() / 255
+    if channels_last:
+        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+class _Samples(Dataset[dict[str, Any]]):
+    """Torch's view of samples; adds nothing."""
+
+    def __init__(self, samples: TrainingSamples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return self.samples[position]
+
+
+class _Positions:
+    """Endless batches of sample numbers, each process its own part of every step's."""
+
+    def __init__(self, step: int, size: int, rank: int, world: int) -> None:
+        self.step, self.size, self.rank, self.world = step, size, rank, world
+
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        step = self.step
+        while True:
+            first = (step * self.world + self.rank) * self.size
+            yield range(first, first + self.size)
+            step += 1
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, which ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the trainer's handler, inherited by fork
