@@ -358,7 +358,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, bag, model, monkey
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_process_leaves_nothing_either(tmp_path, model, number):
-    write_camera_bag(tmp_path / "in.mcap", frames=3000)
+    write_camera_bag(tmp_path / "in.mcap", frames=1500)
     command = [sys.executable, "-m", "rosam_core.cli", "bag", "run", tmp_path / "in.mcap"]
     command += ["-o", tmp_path / "out.mcap", "--model", model, "--threads", "1"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)

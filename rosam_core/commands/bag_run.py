@@ -40,9 +40,7 @@ TRANSFORMS = ("tf", "tf_static")
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns 0 if at least one frame got depth and the bag was whole."""
-    if threading.current_thread() is threading.main_thread():
-        # Being ended by a scheduler cleans up as Ctrl-C does.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopped = _watch_signals()
     if args.every < 1:
         raise ValueError(f"--every must be at least 1, got {args.every}")
     if args.fov is not None:
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             pipeline = DepthPipeline(engine, output_size=args.output_size)
             with BagWriter(args.output, overwrite=args.force, compress=args.compress) as writer:
-                damage = _process(bag, jobs, pipeline, writer, args)
+                damage = _process(bag, jobs, pipeline, writer, args, stopped)
                 done = sum(job.done for job in jobs)
                 if not done:
                     reasons = "; ".join(f"{job.topic}: {job.why()}" for job in jobs)
@@ -80,6 +78,24 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_report(report)
     return 1 if damage else 0
+
+
+def _watch_signals() -> threading.Event:
+    """Makes SIGTERM end the command as Ctrl-C does; returns what a signal sets.
+
+    An exception raised by a signal is lost if it falls into a callback of the interpreter (of a
+    weak reference, say, while a module is imported), so the loop looks at the event as well.
+    """
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    return stopped
 
 
 @dataclasses.dataclass
@@ -201,6 +217,7 @@ def _process(
     pipeline: DepthPipeline,
     writer: BagWriter,
     args: argparse.Namespace,
+    stopped: threading.Event,
 ) -> str:
     """Runs every job; returns how the bag is damaged, `""` if it is whole."""
     images = {job.topic: job for job in jobs}
@@ -217,6 +234,8 @@ def _process(
     with progress:
         try:
             for message in bag.messages({*images, *followers, *copied}):
+                if stopped.is_set():
+                    raise KeyboardInterrupt
                 if message.topic in copied or (message.topic in followers and args.copy_input):
                     with contextlib.suppress(ValueError):  # damaged; only looked at, not used
                         writer.copy(message)
