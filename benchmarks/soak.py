@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -103,7 +104,6 @@ def soak(
     node.create_subscription(Image, "depth/image", count, QoSProfile(depth=1))
     ignore = lambda _: None  # noqa: E731
     node.create_subscription(Image, "confidence/image", ignore, QoSProfile(depth=1))
-    optional = None
     deadline = time.monotonic() + 30
     while not to_image.get_subscription_count() or not node.count_publishers("/soak/depth/image"):
         if time.monotonic() > deadline or process.poll() is not None:
@@ -111,7 +111,16 @@ def soak(
         time.sleep(0.1)
     time.sleep(1.0)
 
+    ended = threading.Event()
+
+    def listen() -> None:
+        while not ended.is_set():
+            rclpy.spin_once(node, timeout_sec=0.25)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     samples: list[tuple[float, float]] = []
+    optional = None
     sent = 0
     start = time.monotonic()
     with tqdm(total=round(args.minutes * 60), unit="s", disable=None) as bar:
@@ -124,8 +133,7 @@ def soak(
             to_info.publish(info)
             to_image.publish(image)
             sent += 1
-            while (wait := start + sent / args.rate - time.monotonic()) > 0:
-                rclpy.spin_once(node, timeout_sec=wait)
+            time.sleep(max(0.0, start + sent / args.rate - time.monotonic()))
             if elapsed >= WATCH_S * len(samples):
                 samples.append((elapsed, _resident_mb(process.pid)))
                 bar.update(round(elapsed) - bar.n)
@@ -137,6 +145,8 @@ def soak(
                 elif len(samples) % 6 == 4 and optional is not None:
                     node.destroy_subscription(optional)
     samples.append((time.monotonic() - start, _resident_mb(process.pid)))
+    ended.set()
+    listener.join()
     node.destroy_node()
     rclpy.shutdown()
     return samples, sent, received[0]

@@ -11,12 +11,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from rosam_core.runtime.camera_model import camera_from_info
-from rosam_core.runtime.image_codec import decode_compressed, decode_image
+from rosam_core.runtime.image_codec import ImageDecodeError, decode_compressed, decode_image
 from rosam_core.runtime.pointcloud import FIELDS, POINT_STEP, organized_cloud
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
 
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 """What `depth_message` can write."""
+
+CV_BRIDGE_ENCODINGS = ("rgb16", "bgr16", "rgba16", "bgra16", "nv21", "nv24")
+"""Rare encodings that are left to cv_bridge, where a ROS install has it."""
 
 
 def image_to_rgb(message: Image | CompressedImage) -> UInt8:
@@ -30,6 +33,8 @@ def image_to_rgb(message: Image | CompressedImage) -> UInt8:
     """
     if isinstance(message, CompressedImage):
         return decode_compressed(message.format, memoryview(message.data))
+    if message.encoding in CV_BRIDGE_ENCODINGS:
+        return _by_cv_bridge(message)
     return decode_image(
         message.encoding,
         message.width,
@@ -38,6 +43,20 @@ def image_to_rgb(message: Image | CompressedImage) -> UInt8:
         bool(message.is_bigendian),
         memoryview(message.data),
     )
+
+
+def _by_cv_bridge(message: Image) -> UInt8:
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except ImportError as error:
+        raise ImageDecodeError(
+            f"image encoding {message.encoding!r} needs ROS 2's cv_bridge, which is not "
+            "installed: `apt install ros-$ROS_DISTRO-cv-bridge`, or publish rgb8"
+        ) from error
+    try:
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"))
+    except (CvBridgeError, TypeError, ValueError) as error:
+        raise ImageDecodeError(f"{message.encoding} image does not decode: {error}") from error
 
 
 def camera_from_message(message: CameraInfo) -> Camera:

@@ -15,11 +15,17 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# As the launch files do; without it a busy machine never delivers a 4 MB image whole.
+os.environ.setdefault(
+    "FASTRTPS_DEFAULT_PROFILES_FILE", str(REPOSITORY / "config" / "fastdds_shm.xml")
+)
 
 
 class NodeProcess:
@@ -172,3 +178,14 @@ def info_message(width: int, height: int, f: float = 64.0) -> CameraInfo:
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     message.p = [f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return message
+
+
+def set_parameters(client: Client, **values: Any) -> list[str]:
+    """Sets parameters of the node as `ros2 param set` does; returns each reason for a refusal."""
+    service = client.node.create_client(SetParameters, "depth_node/set_parameters")
+    assert service.wait_for_service(timeout_sec=10)
+    request = SetParameters.Request()
+    request.parameters = [Parameter(n, value=v).to_parameter_msg() for n, v in values.items()]
+    future = service.call_async(request)
+    assert client.spin_until(future.done, 10)
+    return [result.reason for result in future.result().results]

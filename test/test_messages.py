@@ -1,6 +1,8 @@
 """ROS messages to numpy and back: values known by hand, and cv_bridge where it is installed."""
 
 import array
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from ros_graph import image_message, info_message
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from rosam_core.runtime.image_codec import ImageDecodeError
 from rosam_core.types import Camera, DepthPrediction
 from rosam_depth_ros import messages
 
@@ -203,6 +206,27 @@ def test_codec_equals_cv_bridge(encoding):
     # cv_bridge rounds 16 bits down to 8 by scaling, we keep the high byte: one level apart.
     tolerance = 1 if encoding == "mono16" else 0
     assert np.abs(ours - theirs.astype(int)).max() <= tolerance
+
+
+def test_rare_encoding_is_left_to_cv_bridge_where_it_is_installed(monkeypatch):
+    message = image_message(np.full((4, 6, 3), 5, np.uint16), "rgb16")
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    with pytest.raises(ImageDecodeError, match="'rgb16' needs ROS 2's cv_bridge"):
+        messages.image_to_rgb(message)
+
+    class Bridge:
+        def imgmsg_to_cv2(self, given, encoding):
+            assert (given, encoding) == (message, "rgb8")
+            if len(given.data) < 144:
+                raise TypeError("buffer is smaller than requested size")
+            return np.full((4, 6, 3), 9, np.uint8)
+
+    stand_in = types.SimpleNamespace(CvBridge=Bridge, CvBridgeError=TypeError)
+    monkeypatch.setitem(sys.modules, "cv_bridge", stand_in)
+    assert messages.image_to_rgb(message).tolist() == [[[9, 9, 9]] * 6] * 4
+    message.data = message.data[:100]
+    with pytest.raises(ImageDecodeError, match="rgb16 image does not decode: buffer is smaller"):
+        messages.image_to_rgb(message)
 
 
 def test_padded_rows_and_a_big_endian_image():
