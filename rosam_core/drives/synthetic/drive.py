@@ -15,7 +15,7 @@ from rosam_core.drives.base import Drive
 from rosam_core.types import CONDITIONS, Camera, Float32, Frame, UInt8, UInt16
 
 FORMAT = "rosam-synthetic-1"
-BEYOND = 65535  # stored depth of the sky; 0 would mean "none"
+UNKNOWN, BEYOND = 0, 65535  # stored depth where there is none, and of the sky
 
 
 def save_atomically(path: Path, data: bytes) -> None:
@@ -26,16 +26,17 @@ def save_atomically(path: Path, data: bytes) -> None:
 
 
 def encode_depth(depth: Float32) -> bytes:
-    """Returns a 16-bit PNG of metres x 256; +Inf and more than 255.99 m become 65535."""
-    stored = np.where(np.isfinite(depth), np.round(depth * 256), BEYOND)
-    return _encode(".png", np.clip(stored, 1, BEYOND).astype(np.uint16))
+    """Returns a 16-bit PNG of metres x 256; more than 255.99 m becomes 65535, NaN becomes 0."""
+    known = ~np.isnan(depth)
+    stored = np.clip(np.round(np.where(known, depth, 1.0) * 256.0), 1, BEYOND)
+    return _encode(".png", np.where(known, stored, UNKNOWN).astype(np.uint16))
 
 
 def decode_depth(stored: UInt16) -> Float32:
-    """Returns float32[H,W] metres; 0 becomes NaN and 65535 +Inf."""
+    """Returns float32[H,W] metres of uint16[H,W]; 0 becomes NaN and 65535 becomes +Inf."""
     depth = stored.astype(np.float32) / 256
     depth[stored == BEYOND] = np.inf
-    depth[stored == 0] = np.nan
+    depth[stored == UNKNOWN] = np.nan
     return depth
 
 
