@@ -70,3 +70,12 @@ class ShortDrive(Drive):
             lidar=np.array([[0, 0, 10 - index], [1, 2, 20]], np.float32),
             depth=np.full((48, 64), 5 + index, np.float32),
         )
+
+
+def moved(x: float = 0.0, y: float = 0.0, z: float = 0.0, turn_z_deg: float = 0.0) -> np.ndarray:
+    """Returns a transform: a turn about z, then a shift."""
+    angle = np.radians(turn_z_deg)
+    T = np.eye(4)
+    T[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    T[:3, 3] = x, y, z
+    return T

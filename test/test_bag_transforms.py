@@ -1,0 +1,85 @@
+"""Transforms between frames, and points of any layout, worked out by hand."""
+
+import struct
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bag_samples import moved
+
+from rosam_core.drives.bag_messages import read_points
+from rosam_core.drives.bag_transforms import TransformTree, interpolate
+
+
+def test_transforms_along_and_across_the_tree():
+    tree = TransformTree()
+    tree.add("base", "camera", moved(x=1))
+    tree.add("base", "lidar", moved(z=2, turn_z_deg=90))
+    assert np.allclose(tree.lookup("base", "camera", 0), moved(x=1))
+    assert np.allclose(tree.lookup("camera", "base", 0), moved(x=-1))
+    # The lidar's x axis is the base's y axis, one metre behind and two above the camera.
+    point = tree.lookup("camera", "lidar", 0) @ [5, 0, 0, 1]
+    assert np.allclose(point, [-1, 5, 2, 1])
+    assert tree.lookup("camera", "elsewhere", 0) is None
+    assert not tree.is_moving("camera")
+
+
+def test_moving_frames_are_interpolated_but_not_guessed():
+    tree = TransformTree()
+    tree.add("map", "base", moved(x=4, turn_z_deg=90), 200_000_000)
+    tree.add("map", "base", moved(), 100_000_000)  # out of order, as it may be recorded
+    tree.add("base", "camera", moved(z=1))
+    assert np.allclose(tree.lookup("map", "base", 150_000_000), moved(x=2, turn_z_deg=45))
+    assert np.allclose(tree.lookup("map", "camera", 125_000_000)[:3, 3], [1, 0, 1])
+    assert np.allclose(tree.lookup("map", "base", 0), moved())
+    assert tree.lookup("map", "base", 2_000_000_000) is None
+    # Between two frames that move together nothing has to be known about the motion.
+    assert np.allclose(tree.lookup("base", "camera", 2_000_000_000), moved(z=1))
+    assert (tree.root_of("camera"), tree.is_moving("camera")) == ("map", True)
+
+
+def test_interpolation_takes_the_short_way_round():
+    half = interpolate(moved(turn_z_deg=170), moved(turn_z_deg=-170), 0.5)
+    assert np.allclose(half, moved(turn_z_deg=180))
+
+
+def cloud(data, *, width, height=1, point_step, row_step, big=False, names="xyz", types=None):
+    fields = [
+        SimpleNamespace(name=name, offset=4 * i, datatype=(types or {}).get(name, 7))
+        for i, name in enumerate(names)
+    ]
+    return SimpleNamespace(
+        fields=fields,
+        width=width,
+        height=height,
+        point_step=point_step,
+        row_step=row_step,
+        is_bigendian=big,
+        data=np.frombuffer(data, np.uint8),
+    )
+
+
+def test_points_of_any_layout():
+    plain = struct.pack("<8f", 1, 2, 3, 9, 4, 5, 6, 9)
+    expected = [[1, 2, 3], [4, 5, 6]]
+    names = "xyzi"
+    tight = cloud(plain, width=2, point_step=16, row_step=32, names=names)
+    assert read_points(tight).tolist() == expected
+    rows = cloud(plain, width=1, height=2, point_step=12, row_step=16)  # padded rows
+    assert read_points(rows).tolist() == expected
+    big = cloud(struct.pack(">3f", 1, 2, 3), width=1, point_step=12, row_step=12, big=True)
+    assert read_points(big).tolist() == expected[:1]
+    nan = cloud(
+        struct.pack("<6f", 1, 2, 3, 1, float("nan"), 1), width=2, point_step=12, row_step=24
+    )
+    assert read_points(nan).tolist() == expected[:1]
+    assert read_points(cloud(b"", width=0, point_step=12, row_step=0)).shape == (0, 3)
+
+
+def test_points_that_are_not_there():
+    with pytest.raises(ValueError, match=r"fields \['i', 'x'\], expected x, y and z"):
+        read_points(cloud(b"", width=1, point_step=8, row_step=8, names="xi"))
+    with pytest.raises(ValueError, match=r"unknown datatype \[93\]"):
+        read_points(cloud(bytes(12), width=1, point_step=12, row_step=12, types={"y": 93}))
+    with pytest.raises(ValueError, match="2 points has 12 of 24 bytes"):
+        read_points(cloud(bytes(12), width=2, point_step=12, row_step=24))
