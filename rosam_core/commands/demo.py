@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import multiprocessing
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if args.bag:
         source, schedule, fps = args.bag, "", None
     else:
-        if not args.seconds >= 1:
-            raise ValueError(f"--seconds must be at least 1, got {args.seconds:g}")
+        if not 1 <= args.seconds <= 3600:
+            raise ValueError(f"--seconds must be from 1 to 3600, got {args.seconds:g}")
         frames = round(args.seconds * FPS)
-        source = args.out / f"drive_{args.seed}_{frames}"
         tell(f"rendering {frames} frames: {' -> '.join(CONDITIONS)}")
-        render(source, args.seed, frames)
+        source = render(args.out, args.seed, frames)
         schedule, fps = ",".join(CONDITIONS), FPS
     drive, topics = open_source(source, args.topic, args.fov)
     tell(f"starting the node, replaying {len(drive)} frames of {topics.image} in real time")
@@ -136,47 +133,28 @@ def frame_rate(drive: Any) -> float:
     return min(60.0, max(1.0, (len(drive) - 1) / span_s)) if span_s > 0 else 1.0
 
 
-def render(folder: Path, seed: int, frames: int) -> None:
-    """Renders the drive of the demo, in as many processes as there are cores.
+def render(out: Path, seed: int, frames: int) -> Path:
+    """Renders the drive of the demo; what is rendered already is kept.
 
     Args:
-        folder: Where it goes; frames that are there already are kept.
+        out: Folder of the results.
         seed: Of the world.
         frames: Number of frames, split evenly over `CONDITIONS`.
+
+    Returns:
+        The folder of the drive.
+
+    Raises:
+        ValueError: It could not be rendered.
     """
-    from tqdm import tqdm
+    from rosam_core.cli import main
 
-    if (folder / "drive.json").is_file():
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, min(cores or 1, frames))
-    context = multiprocessing.get_context("spawn")
-    with (
-        context.Pool(workers, _single_thread) as pool,
-        tqdm(total=frames, desc="render", unit="frame", disable=None, file=sys.stderr) as bar,
-    ):
-        # A few frames a job, so that the bar moves; interleaved, as night costs more than day.
-        parts = max(workers, frames // 5)
-        jobs = [(folder, seed, frames, range(part, frames, parts)) for part in range(parts)]
-        for done in pool.imap_unordered(_render, jobs):
-            bar.update(done)
-        pool.apply(_render, ((folder, seed, frames, None),))
-
-
-def _single_thread() -> None:
-    import signal
-
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the pool
-    torch.set_num_threads(1)
-
-
-def _render(job: tuple[Path, int, int, Sequence[int] | None]) -> int:
-    from rosam_core.drives.playback import split_conditions
-    from rosam_core.drives.synthetic.writer import DriveRecipe, write_drive
-
-    folder, seed, frames, indices = job
-    recipe = DriveRecipe(seed, frames, CONDITIONS, SIZE, FPS, FOV_DEG)
-    write_drive(folder, recipe, schedule=split_conditions(CONDITIONS, frames), indices=indices)
-    return len(indices or ())
+    folder = out / f"drive_{frames}"
+    command = ["synth", "--out", str(folder), "--frames", str(frames), "--seed", str(seed)]
+    command += ["--conditions", ",".join(CONDITIONS), "--in-turn", "--fov", str(FOV_DEG)]
+    command += ["--size", "{}x{}".format(*SIZE), "--fps", str(FPS)]
+    with contextlib.redirect_stdout(sys.stderr):
+        status = main(command)
+    if status != 0:
+        raise ValueError("the drive was not rendered; see above")
+    return folder / f"drive_{seed:06d}"

@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="render only so many of them in each drive, drawn at random (0 = all)",
     )
+    add(
+        "--in-turn",
+        action="store_true",
+        help="one condition a frame: each drive passes through the conditions in equal parts",
+    )
     add("--seed", type=any_number, default=0, help="of the first drive; the next ones count on")
     add("--size", type=_size, default=(576, 320), help="width x height in pixels, as in 576x320")
     add("--fps", type=_number(0.1, 1000), default=10.0, help="frames a second")
@@ -128,7 +133,9 @@ def _recipes(args: argparse.Namespace) -> dict[Path, DriveRecipe]:
     return recipes
 
 
-Job = tuple["Path", "DriveRecipe", str, "Sequence[int] | None", bool]  # arguments of `_render`
+Job = tuple[
+    "Path", "DriveRecipe", bool, str, "Sequence[int] | None", bool
+]  # arguments of `_render`
 _PROGRESS: Any = None  # in a worker: frames done by all of them, or `STOP`
 
 
@@ -164,30 +171,36 @@ def _count(done: int) -> None:
 
 
 def _render(
-    folder: Path, recipe: DriveRecipe, device: str, indices: Sequence[int] | None, counts: bool
+    folder: Path,
+    recipe: DriveRecipe,
+    in_turn: bool,
+    device: str,
+    indices: Sequence[int] | None,
+    counts: bool,
 ) -> None:
+    from rosam_core.drives.playback import split_conditions
     from rosam_core.drives.synthetic.writer import write_drive
 
     progress = _count if counts else lambda done: None
-    write_drive(folder, recipe, progress, device=device, indices=indices)
+    schedule = split_conditions(recipe.conditions, recipe.frames) if in_turn else None
+    write_drive(folder, recipe, progress, schedule, device, indices)
 
 
 def _plan(args: argparse.Namespace, recipes: dict[Path, DriveRecipe]) -> list[list[Job]]:
     """Returns rounds of jobs; a round begins when the one before has ended."""
     workers = args.workers or os.cpu_count() or 1
     parts = min(args.frames, -(-workers // len(recipes)))
+    how = (args.in_turn, args.device)
     if parts == 1:
-        return [[(folder, recipe, args.device, None, True) for folder, recipe in recipes.items()]]
+        return [[(folder, recipe, *how, None, True) for folder, recipe in recipes.items()]]
     # There are fewer drives than workers, so several share one. The second round finds every
     # frame rendered and writes drive.json.
     shared: list[Job] = [
-        (folder, recipe, args.device, range(part, args.frames, parts), True)
+        (folder, recipe, *how, range(part, args.frames, parts), True)
         for folder, recipe in recipes.items()
         for part in range(parts)
     ]
-    last: list[Job] = [
-        (folder, recipe, args.device, None, False) for folder, recipe in recipes.items()
-    ]
+    last: list[Job] = [(folder, recipe, *how, None, False) for folder, recipe in recipes.items()]
     return [shared, last]
 
 

@@ -72,19 +72,19 @@ def open_drives(
         return _open_bag(path)
     if kind != "synthetic":
         raise ValueError(f"unknown kind of drive {kind!r}: expected auto, {', '.join(KINDS)}")
-    from rosam_core.drives.synthetic.drive import SyntheticDrive, find_drives
+    from rosam_core.drives.synthetic.drive import RECORDED, SyntheticDrive, find_drives
 
     folders = [path] if (path / "drive.json").is_file() else find_drives(path)
     drives: list[Drive] = []
     for folder in folders:
         described = json.loads((folder / "drive.json").read_text(encoding="utf-8"))
-        scheduled = [frame.get("condition") for frame in described["frames"]]
-        if all(scheduled):  # each frame was rendered in one condition only
-            drives.append(SyntheticDrive(folder, scheduled))
+        rendered = described.get("conditions", [])
+        if all("condition" in frame for frame in described.get("frames", [{}])):
+            drives.append(SyntheticDrive(folder, RECORDED))  # one condition a frame
             continue
-        for condition in conditions or described["conditions"]:
-            if condition in described["conditions"]:
-                drives.append(SyntheticDrive(folder, condition))
+        drives += [
+            SyntheticDrive(folder, name) for name in conditions or rendered if name in rendered
+        ]
     if not drives:
         raise ValueError(f"{path} has no synthetic drive in {list(conditions) or 'any condition'}")
     return drives
