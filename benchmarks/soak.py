@@ -51,15 +51,16 @@ def main() -> int:
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(timeout=20)
-    after_first_minute = [mb for at, mb in samples if at >= 60] or [mb for _, mb in samples]
-    growth = samples[-1][1] - after_first_minute[0]
+    after_first_minute = [s for s in samples if s[0] >= 60] or samples
+    growth = samples[-1][1] - after_first_minute[0][1]
     report = {
         "minutes": round(samples[-1][0] / 60, 2),
         "rate_hz": args.rate,
         "size": args.size,
         "images_sent": sent,
         "depth_received": received,
-        "rss_mb": [[round(at), round(mb, 1)] for at, mb in samples],
+        "columns": ["s", "resident_mb", "anonymous_mb", "shared_mb"],
+        "samples": [[round(value, 1) for value in sample] for sample in samples],
         "growth_after_first_minute_mb": round(growth, 2),
         "limit_mb": LIMIT_MB,
         "node_exit_status": status,
@@ -71,11 +72,11 @@ def main() -> int:
 
 def soak(
     process: subprocess.Popen, args: argparse.Namespace
-) -> tuple[list[tuple[float, float]], int, int]:
+) -> tuple[list[tuple[float, float, float, float]], int, int]:
     """Feeds the node and watches it.
 
     Returns:
-        samples: Seconds since the first image and resident memory [MB] at that time.
+        samples: Seconds since the first image; resident memory then, all, anonymous, shared [MB].
         sent: Number of images published.
         received: Number of depth images that came back.
     """
@@ -119,7 +120,7 @@ def soak(
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    samples: list[tuple[float, float]] = []
+    samples: list[tuple[float, float, float, float]] = []
     optional = None
     sent = 0
     start = time.monotonic()
@@ -135,7 +136,7 @@ def soak(
             sent += 1
             time.sleep(max(0.0, start + sent / args.rate - time.monotonic()))
             if elapsed >= WATCH_S * len(samples):
-                samples.append((elapsed, _resident_mb(process.pid)))
+                samples.append((elapsed, *_resident_mb(process.pid)))
                 bar.update(round(elapsed) - bar.n)
                 # A subscriber of the optional outputs comes and goes every half minute.
                 if len(samples) % 6 == 1:
@@ -144,7 +145,7 @@ def soak(
                     )
                 elif len(samples) % 6 == 4 and optional is not None:
                     node.destroy_subscription(optional)
-    samples.append((time.monotonic() - start, _resident_mb(process.pid)))
+    samples.append((time.monotonic() - start, *_resident_mb(process.pid)))
     ended.set()
     listener.join()
     node.destroy_node()
@@ -152,12 +153,14 @@ def soak(
     return samples, sent, received[0]
 
 
-def _resident_mb(pid: int) -> float:
-    """Returns the resident memory of a process [MB]."""
+def _resident_mb(pid: int) -> tuple[float, float, float]:
+    """Returns the resident memory of a process, and its anonymous and shared parts [MB]."""
+    values = {"VmRSS": 0.0, "RssAnon": 0.0, "RssShmem": 0.0}
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/{pid}/status has no VmRSS")
+        name, _, rest = line.partition(":")
+        if name in values:
+            values[name] = int(rest.split()[0]) / 1024
+    return values["VmRSS"], values["RssAnon"], values["RssShmem"]
 
 
 if __name__ == "__main__":
