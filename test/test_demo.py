@@ -187,6 +187,18 @@ def test_without_ros_the_command_says_what_to_install(monkeypatch, capsys, tmp_p
     assert len(told.strip().splitlines()) == 1
 
 
+@pytest.mark.ros
+def test_without_torch_the_command_says_what_to_install(monkeypatch, capsys, tmp_path):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "torch" else real(name, *a)
+    )
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "torch" in told
+    assert ".[ros,train]" in told
+
+
 def test_profile_is_found():
     assert find_profile().name == "fastdds_shm.xml"
 

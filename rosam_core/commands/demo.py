@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
+import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
     from rosam_core.types import ModelCard, card_path
 
     check_ros()  # before minutes are spent on rendering
+    _check_installed("matplotlib", *(() if args.bag else ("torch",)))
+    if threading.current_thread() is threading.main_thread():
+        # As Ctrl-C: the node, the replay and the recorder must not outlive their parent.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     started_s = time.monotonic()
 
     def tell(text: str) -> None:
@@ -86,6 +93,15 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nopen {args.out / 'report.html'}")
     tell("done")
     return 0 if live.node_status == 0 else 1
+
+
+def _check_installed(*modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FileNotFoundError(
+            f"the demo draws and renders with {', '.join(missing)}, not installed here: "
+            "pip install -c constraints.txt '.[ros,train]'"
+        )
 
 
 def open_source(source: Path, topic: str, fov_deg: float | None) -> tuple[Any, Any]:
