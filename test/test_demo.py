@@ -109,8 +109,9 @@ def test_scores_and_files_of_a_run(tmp_path, card):
     page = (out / "report.html").read_text()
     for text in ("day-clear, best", "night, worst", "day-clear, night", "latency"):
         assert text in page
-    sheet = cv2.imread(str(out / "contact_sheet.png"))
-    assert sheet.std() > 10
+    assert cv2.imread(str(out / "contact_sheet.png")).std() > 10
+    overview = cv2.imread(str(out / "overview.png"))
+    assert overview.shape[0] == 2 * 216 + 4  # one row for day, one for night
     video = cv2.VideoCapture(str(out / "demo.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 12
     assert video.get(cv2.CAP_PROP_FPS) == 10
@@ -232,6 +233,7 @@ def test_whole_demo_of_a_bag_on_a_real_graph(tmp_path, capsys):
         "contact_sheet.png",
         "demo.mcap",
         "demo.mp4",
+        "overview.png",
         "report.html",
         "results.json",
     ]

@@ -16,6 +16,7 @@ from rosam_core.drives.base import Drive
 from rosam_core.evaluation.live import LiveRun, LiveTopics
 from rosam_core.evaluation.metrics import scored_pixels
 from rosam_core.evaluation.pictures import (
+    BACKGROUND,
     VideoWriter,
     contact_sheet,
     encode_png,
@@ -46,7 +47,7 @@ from rosam_core.evaluation.scoring import (
     score_image,
 )
 from rosam_core.runtime.colormap import colorize_confidence, colorize_depth
-from rosam_core.types import DepthPrediction, Float32, Frame, ModelCard
+from rosam_core.types import DepthPrediction, Float32, Frame, ModelCard, UInt8
 
 VIDEO_HEIGHT = 240
 HERO_FRAMES = 48
@@ -59,7 +60,10 @@ SAMPLED_PIXELS = 1000
 def write_demo(
     drive: Drive, run: LiveRun, topics: LiveTopics, card: ModelCard, out: Path, fps: float
 ) -> dict[str, Any]:
-    """Writes `report.html`, `contact_sheet.png`, `demo.mp4`, `demo.mcap` and `results.json`.
+    """Writes the report, its pictures, a video, a bag and the figures.
+
+    These are `report.html`, `contact_sheet.png`, `overview.png` (one frame of each condition),
+    `demo.mp4`, `demo.mcap` and `results.json`.
 
     Args:
         drive: What was replayed; scored where it has exact depth or lidar.
@@ -94,6 +98,7 @@ def write_demo(
         for example in examples[:SHEET_ROWS]
     ]
     (out / "contact_sheet.png").write_bytes(encode_png(contact_sheet(rows, title)))
+    (out / "overview.png").write_bytes(encode_png(_overview(examples)))
     results = {
         "model": card.name,
         "sha256": card.sha256,
@@ -244,6 +249,24 @@ def _example(
         truth,
         is_sparse=frame.depth is None,
     )
+
+
+def _overview(examples: Sequence[Example]) -> UInt8:
+    """Returns one frame of each condition as image, depth and confidence: a picture for a page."""
+    median = [example for example in examples if example.title.endswith("median")]
+    rows = [
+        side_by_side(
+            [
+                example.image,
+                colorize_depth(example.depth, RANGE_M[1]),
+                colorize_confidence(example.confidence),
+            ],
+            216,
+        )
+        for example in median or examples[:3]
+    ]
+    gap = np.full((4, rows[0].shape[1], 3), BACKGROUND, np.uint8)
+    return np.vstack([part for row in rows for part in (row, gap)][:-1])
 
 
 def _caption(score: ImageScore | None) -> str:
