@@ -161,7 +161,7 @@ def test_extras_are_the_documented_ones(requirements: list[Requirement]) -> None
     assert named == {"ros", "train", "sam", "openvino", "tensorrt", "test", "dev"}
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", [*PYTHONS, "3.13"])
 def test_constraints_pin_each_requirement_once(
     repository: Path, requirements: list[Requirement], python: str
 ) -> None:
