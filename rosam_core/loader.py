@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -75,11 +75,11 @@ class _Positions:
     def __init__(self, step: int, size: int, rank: int, world: int) -> None:
         self.step, self.size, self.rank, self.world = step, size, rank, world
 
-    def __iter__(self) -> Iterator[Sequence[int]]:
+    def __iter__(self) -> Iterator[list[int]]:
         step = self.step
         while True:
             first = (step * self.world + self.rank) * self.size
-            yield range(first, first + self.size)
+            yield list(range(first, first + self.size))
             step += 1
 
 

@@ -94,13 +94,15 @@ class Trainer:
         if recipe.model.init:
             student.load_state_dict(load_checkpoint(recipe.model.init)["ema"])
         if options.channels_last:
-            student = student.to(memory_format=torch.channels_last)
+            student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(student).eval().requires_grad_(False)
         self.student = student  # holds the parameters; the method sees the wrapped one
         optimizer = torch.optim.AdamW(
             _parameter_groups(student, options.weight_decay), lr=options.learning_rate
         )
-        compiled = torch.compile(student) if options.compile else student
+        compiled: nn.Module = student
+        if options.compile:
+            compiled = torch.compile(student)  # type: ignore[assignment]
         wrapped, self.optimizer = self.fabric.setup(compiled, optimizer)
         self.ema.to(self.fabric.device)
         self.method = Supervised(wrapped, recipe.supervised)

@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,8 +69,8 @@ class DriveIndex:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values.get("format") != FORMAT:
                 raise ValueError(f"format is {values.get('format')!r}, expected {FORMAT!r}")
-            intrinsics = (float(values[k]) for k in ("fx", "fy", "cx", "cy"))
-            camera = Camera(*intrinsics, int(values["width"]), int(values["height"]))
+            fx, fy, cx, cy = (float(values[k]) for k in ("fx", "fy", "cx", "cy"))
+            camera = Camera(fx, fy, cx, cy, int(values["width"]), int(values["height"]))
             return cls(folder, camera, tuple(values["conditions"]), len(values["frames"]))
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
@@ -257,7 +258,7 @@ class ValidationSamples:
         return depth_sample(image, depth, focal, self.target)
 
 
-def _read(path: Path, flags: int) -> npt.NDArray[np.generic]:
+def _read(path: Path, flags: int) -> npt.NDArray[Any]:
     stored = cv2.imread(str(path), flags)
     if stored is None:
         raise FileNotFoundError(
@@ -266,7 +267,7 @@ def _read(path: Path, flags: int) -> npt.NDArray[np.generic]:
     return stored
 
 
-def _sized(array: npt.NDArray[np.generic], camera: Camera, path: Path) -> npt.NDArray[np.generic]:
+def _sized(array: npt.NDArray[Any], camera: Camera, path: Path) -> npt.NDArray[Any]:
     if array.shape[:2] != (camera.height, camera.width):
         raise ValueError(
             f"{path} is {array.shape[1]}x{array.shape[0]}, its drive says "

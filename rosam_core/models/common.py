@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +86,7 @@ def load_encoder(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Names or shapes differ; the message lists the first few.
+        ValueError: The file is damaged, or names or shapes differ; the message lists the first.
     """
     path = Path(checkpoint)
     if not path.is_file():
@@ -96,11 +98,18 @@ def load_encoder(
             from safetensors.torch import load_file
         except ImportError as error:
             raise ValueError(f"reading {path} needs `pip install safetensors`") from error
-        state = load_file(path)
+        reader: Callable[[Path], Any] = load_file
     else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        reader = functools.partial(torch.load, map_location="cpu", weights_only=True)
+    try:
+        state = reader(path)
+    except Exception as error:  # damage shows as one of half a dozen types, by file format
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path} holds no state dictionary (parameter name to tensor)")
     state = {k: v for k, v in state.items() if not k.startswith(ignored_prefixes)}
     own = encoder.state_dict()
     optional = {k for k in own if k.endswith("num_batches_tracked")}  # absent from old files

@@ -104,11 +104,10 @@ class FourScaleDecoder(nn.Module):
             c_in = c_out
         self.before = nn.ModuleList(reversed(before))  # indexed by level, as the heads are
         self.after = nn.ModuleList(reversed(after))
-        self.heads = nn.ModuleList(
-            ReflectConv(DECODER_CHANNELS[i], 2, act=False) for i in range(4)
-        )
-        for head in self.heads:
+        heads = [ReflectConv(DECODER_CHANNELS[i], 2, act=False) for i in range(4)]
+        for head in heads:
             initialise_head(head.conv)
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Returns raw heads float[b,2,h/k,w/k]: k = 1 and, in training, also 2, 4 and 8."""
