@@ -10,6 +10,7 @@ from support import write_tiny_model
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros]'")
+pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
 
 from ros_graph import Client, NodeProcess, image_message, info_message
 from sensor_msgs.msg import CompressedImage, RegionOfInterest
