@@ -27,6 +27,7 @@ class Placed:
         on_path: Follows the ego path, `s` metres ahead of the camera's start.
         instance: Object id, 0 = scenery.
         lights: Length and half width [m] of a vehicle with its lights on, or None.
+        is_traffic: Vehicle, cyclist or pedestrian: never overlaps another.
     """
 
     parts: list[Part]
@@ -37,6 +38,7 @@ class Placed:
     on_path: bool = False
     instance: int = 0
     lights: tuple[float, float] | None = None
+    is_traffic: bool = False
 
 
 class _Builder:
@@ -58,6 +60,7 @@ class _Builder:
         on_path: bool = False,
         is_scenery: bool = False,
         lights: tuple[float, float] | None = None,
+        is_traffic: bool = False,
     ) -> None:
         """Places one object; scenery gets no id."""
         if not is_scenery:
@@ -72,6 +75,7 @@ class _Builder:
                 on_path,
                 0 if is_scenery else self.instances,
                 lights,
+                is_traffic,
             )
         )
 
@@ -98,6 +102,7 @@ class _Builder:
             speed=speed,
             on_path=on_path,
             lights=(length, half_width) if is_lit else None,
+            is_traffic=True,
         )
         return length
 
@@ -209,14 +214,16 @@ def _add_furniture(b: _Builder, side: int, start: float, end: float, edge: float
         b.add(objects.sign(rng), s, side * (half + rng.uniform(0.4, 1.0)), heading)
     if street.pavement:
         for s in along(3, rng.choice([12, 30, 70])):
-            heading = rng.choice([0, math.pi]) + rng.uniform(-0.2, 0.2)
+            direction, turn = rng.choice([0, math.pi]), rng.uniform(-0.2, 0.2)
             speed = rng.choice([0.0, 1.3])
+            heading = direction if speed else direction + turn  # walkers keep to the pavement
             b.add(
                 objects.person(rng),
                 s,
                 side * (half + rng.uniform(0.5, max(street.pavement - 0.3, 0.6))),
                 heading,
                 speed=speed,
+                is_traffic=True,
             )
     if rng.random() < 0.5:
         for s in along(15, 80):
@@ -224,9 +231,10 @@ def _add_furniture(b: _Builder, side: int, start: float, end: float, edge: float
             b.add(
                 objects.cyclist(rng),
                 s,
-                side * (half - street.parking - 0.5),
+                side * (half - street.parking - 0.3),  # beside the vehicles of this lane
                 heading,
                 speed=rng.uniform(2.5, 6),
+                is_traffic=True,
             )
 
 

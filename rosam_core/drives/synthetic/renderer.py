@@ -76,7 +76,8 @@ def _wet(
 ) -> Tensor:
     """Adds what a wet road mirrors.
 
-    Water has refractive index 1.33: by Schlick's approximation `F = .02 + .98 (1 - cos)^5`.
+    The reflection is a picture taken from below the road, weighted by Fresnel's law and by how
+    deep the water stands.
     """
     reflected = shading.shade(mirror, lights, None, None, lamp_light)
     reflected = light.airlight(reflected, mirror.depth, mirror.direction, lights)
@@ -93,8 +94,7 @@ def _wet(
     wet = light.columns(lights, "wetness", device) * g.road
     unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
     cosine = unit[..., 2].abs()
-    fresnel = 0.02 + 0.98 * (1 - cosine).clamp(0, 1) ** 5
-    share = (fresnel * puddle * wet).clamp(0, 0.9)[..., None]
+    share = (shading.fresnel(cosine) * puddle * wet).clamp(0, 0.9)[..., None]
     dark = radiance * (1 - 0.45 * wet)[..., None]
     return dark * (1 - share) + image.permute(0, 2, 3, 1) * share
 

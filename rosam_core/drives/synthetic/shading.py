@@ -8,6 +8,17 @@ from torch import Tensor
 from rosam_core.drives.synthetic.gbuffer import GBuffer
 from rosam_core.drives.synthetic.light import Light, columns, sky
 
+WATER_F0 = 0.02  # reflectance at right angles, ((1.33 - 1) / (1.33 + 1))^2
+
+
+def fresnel(cosine: Tensor) -> Tensor:
+    """Returns the share of light that water mirrors, `F = F0 + (1 - F0) (1 - cos)^5` (Schlick).
+
+    Args:
+        cosine: Of the angle between the ray and the normal, in [0, 1].
+    """
+    return WATER_F0 + (1 - WATER_F0) * (1 - cosine).clamp(0, 1) ** 5
+
 
 def shade(
     g: GBuffer,
@@ -46,8 +57,7 @@ def shade(
     unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
     cosine = (unit * g.normal).sum(-1, keepdim=True)
     bounce = unit - 2 * cosine * g.normal
-    shiny = torch.nonzero((g.gloss > 0.03).flatten(1).any(0))
-    if len(shiny):
+    if bool((g.gloss > 0).any()):
         mirror = torch.lerp(
             horizon.expand_as(unit), zenith.expand_as(unit), bounce[..., 2:].clamp(0, 1).sqrt()
         )

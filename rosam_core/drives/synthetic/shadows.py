@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from rosam_core.drives.synthetic.raycast import TILE, Solids
 
 SHADOW_TEXELS, SHADOW_EXTENT_M = 512, 76.0
 COVER_TEXELS, COVER_EXTENT_M = 256, 64.0
+TAPS = ((-0.45, -0.2), (0.2, -0.45), (0.45, 0.2), (-0.2, 0.45))
+TAP_REACH = math.hypot(0.45 + 0.5, 0.2 + 0.5)  # of a tap and of rounding to a texel, together
 
 
 def _parallel_map(
@@ -84,13 +88,17 @@ def sunlit(solids: Solids, g: GBuffer, lights: list[Light], view: View) -> Tenso
     t, u, v, start = _parallel_map(
         solids, towards, view.ahead(30.0), SHADOW_TEXELS, SHADOW_EXTENT_M
     )
-    lifted = g.point + 0.12 * g.normal
+    # The taps below read up to TAP_REACH texels away, where a slanting surface itself lies nearer
+    # to the sun by reach x tan(slant). Lifting by reach x sin(slant) makes up for just that.
+    sine = (1 - (g.normal * towards[:, None, None]).sum(-1).square()).clamp_min(0).sqrt()
+    lift = TAP_REACH * SHADOW_EXTENT_M / SHADOW_TEXELS * sine
+    lifted = g.point + lift[..., None] * g.normal
     pu, pv = _map_coordinates(lifted, u, v, start, SHADOW_TEXELS, SHADOW_EXTENT_M)
     mine = ((start[:, None, None] - lifted) * towards[:, None, None]).sum(-1)
     shade = torch.zeros_like(mine)
     t = torch.where(torch.isfinite(t), t, 1e4)
     n = SHADOW_TEXELS
-    for du, dv in ((-0.45, -0.2), (0.2, -0.45), (0.45, 0.2), (-0.2, 0.45)):
+    for du, dv in TAPS:
         x, y = (pu + du).round().long(), (pv + dv).round().long()
         inside = (x >= 0) & (y >= 0) & (x < n) & (y < n)
         flat = y.clamp(0, n - 1) * n + x.clamp(0, n - 1)

@@ -77,7 +77,7 @@ def random_street(rng: np.random.Generator, length: float) -> Street:
 
     Args:
         rng: Source of every choice.
-        length: Distance that the camera may drive [m]; side streets lie within reach of it.
+        length: Distance that the camera may drive in a town [m].
     """
     style = str(rng.choice(np.array(STYLES), p=STYLE_SHARES))
     is_highway = style == "highway"
@@ -89,13 +89,18 @@ def random_street(rng: np.random.Generator, length: float) -> Street:
         while s < length + REACH_M:
             crossings.append((s, rng.uniform(3.0, 7.0)))
             s += rng.uniform(45, 160)
+    # Traffic on a highway is at most 30 m/s fast, elsewhere 14.
+    reach = (30 / 14 if is_highway else 1) * length + REACH_M
     asphalt = rng.uniform(0.05, 0.26) * (1 + rng.uniform(-0.06, 0.06, 3))
     land = rng.choice(
         np.array([(0.1, 0.16, 0.05), (0.2, 0.17, 0.1), (0.3, 0.29, 0.27), (0.14, 0.15, 0.06)])
     )
     return Street(
         style=style,
-        curvature=float(rng.choice([-1, 1]) / rng.uniform(70, 500)) if bends else 0.0,
+        # The street must not bend round into itself.
+        curvature=float(rng.choice([-1, 1]) / max(rng.uniform(70, 500), reach / 5))
+        if bends
+        else 0.0,
         lanes=lanes,
         lane_width=float(rng.uniform(2.8, 3.75)),
         parking=float(rng.uniform(2.0, 2.6)) if not is_highway and rng.random() < 0.65 else 0.3,

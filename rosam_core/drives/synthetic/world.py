@@ -6,7 +6,9 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 
+from rosam_core.drives.synthetic import clearance
 from rosam_core.drives.synthetic.layout import Placed, lay_out
 from rosam_core.drives.synthetic.parts import Kind
 from rosam_core.drives.synthetic.street import Street, random_street
@@ -68,6 +70,23 @@ class World:
             x, y, angle = self.street.to_world(s, lateral)
             poses[i] = (x, y, angle + thing.heading)
         return poses
+
+    def without(self, gone: npt.NDArray[np.bool_]) -> World:
+        """Returns the world without some objects; the others keep their ids.
+
+        Args:
+            gone: bool[n], one for each object.
+        """
+        if not gone.any():
+            return self
+        stays = ~gone[self.owner]
+        return dataclasses.replace(
+            self,
+            shape=self.shape[stays],
+            material=self.material[stays],
+            owner=(np.cumsum(~gone) - 1)[self.owner[stays]],
+            placed=[thing for thing, out in zip(self.placed, gone, strict=True) if not out],
+        )
 
     def speed(self, index: int) -> float:
         """Returns the speed of the camera at a frame [m/s]."""
@@ -146,7 +165,7 @@ def generate_world(
                 row[4] = 1.0 if thing.lights else 0.0  # its lamps are lit at night
             material.append(row)
             owner.append(i)
-    return World(
+    world = World(
         seed,
         street,
         np.array(shape),
@@ -159,3 +178,5 @@ def generate_world(
         camera,
         mount,
     )
+    world = world.without(clearance.near_camera(world))
+    return world.without(clearance.colliding(world))
