@@ -67,7 +67,7 @@ def test_a_marked_ray_lands_where_the_camera_says(mode: str, width: int, height:
     )
 
 
-def test_padding_has_the_mean_colour_and_nothing_is_left_of_the_last_image() -> None:
+def test_padding_is_as_in_training_and_nothing_is_left_of_the_last_image() -> None:
     plan = Resize.plan("letterbox", 40, 10, 64, 48)
     assert plan.target == Window(0, 16, 64, 16)
     out = np.full((48, 64, 3), 7, np.uint8)

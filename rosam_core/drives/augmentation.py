@@ -107,7 +107,9 @@ def view(
         depth = cv2.copyMakeBorder(depth, *pads, cv2.BORDER_CONSTANT, value=float("nan"))
     focal = float(np.sqrt(camera.fx * size[0] / w * camera.fy * size[1] / h))
     image = cv2.resize(image, size, interpolation=interpolation)
-    depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+    # Not INTER_NEAREST, which looks at the corner of a pixel and so shifts depth against the image
+    # by half a pixel, right and down: 5 % of the depth of the road at 20 m in 160x96.
+    depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
     return image, depth, focal
 
 

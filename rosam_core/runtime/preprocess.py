@@ -12,8 +12,8 @@ RESIZE_MODES = ("letterbox", "stretch", "crop")
 """`letterbox` keeps all of the picture and its aspect, `stretch` keeps all of it and fills the
 network, `crop` keeps the aspect and fills the network with the middle of the picture."""
 
-# ImageNet's mean colour: after normalisation it is the zero that convolutions pad with.
-PADDING_RGB = (124, 116, 104)
+# Black, because that is what the students have seen outside the picture in training.
+PADDING_RGB = (0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
