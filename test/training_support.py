@@ -39,7 +39,7 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
         ]
         drive = {
             "format": "rosam-synthetic-1",
-            "seed": d,
+            "seed": 1000 * seed + d,
             "fps": 10,
             "width": width,
             "height": height,
@@ -63,6 +63,7 @@ def small_overrides(folder: Path) -> list[str]:
         "data.height=64",
         "data.canonical_focal_px=80",
         "data.workers=0",
+        "data.condition_weights={}",
         "train.batch_size=2",
         "train.steps=6",
         "train.max_minutes=null",
@@ -73,4 +74,7 @@ def small_overrides(folder: Path) -> list[str]:
         "train.val_every=3",
         "train.val_samples=4",
         "train.checkpoint_every=2",
+        "train.compile=false",
+        "model.init=null",
+        "model.encoder_checkpoint=null",
     ]

@@ -50,12 +50,13 @@ class DepthTarget:
 
 @dataclasses.dataclass(frozen=True)
 class DriveIndex:
-    """One synthetic drive: where it is, its camera, conditions and number of frames."""
+    """One synthetic drive: where it is, its camera, conditions, frames and its world's seed."""
 
     folder: Path
     camera: Camera
     conditions: tuple[str, ...]
     frames: int
+    seed: int
 
     @classmethod
     def read(cls, folder: Path) -> DriveIndex:
@@ -71,7 +72,8 @@ class DriveIndex:
                 raise ValueError(f"format is {values.get('format')!r}, expected {FORMAT!r}")
             fx, fy, cx, cy = (float(values[k]) for k in ("fx", "fy", "cx", "cy"))
             camera = Camera(fx, fy, cx, cy, int(values["width"]), int(values["height"]))
-            return cls(folder, camera, tuple(values["conditions"]), len(values["frames"]))
+            conditions = tuple(values["conditions"])
+            return cls(folder, camera, conditions, len(values["frames"]), int(values["seed"]))
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not describe a synthetic drive: {error!r}; make drives with "
@@ -117,6 +119,11 @@ def find_training_drives(root: str | Path) -> list[DriveIndex]:
     return drives
 
 
+def shared_worlds(first: Sequence[DriveIndex], second: Sequence[DriveIndex]) -> list[int]:
+    """Returns the seeds, that is the worlds, that two sets of drives have in common."""
+    return sorted({d.seed for d in first} & {d.seed for d in second})
+
+
 class TrainingSamples:
     """Sample `p` of an endless shuffled, augmented sequence; safe to read from many processes.
 
@@ -127,6 +134,10 @@ class TrainingSamples:
         augmentation: What is varied.
         seed: Everything random follows from it.
         condition_weights: Relative frequency of the conditions; the missing ones count 1.
+
+    Raises:
+        ValueError: A weight is negative or of no condition in the drives, or a drive has only
+            conditions of weight 0.
     """
 
     def __init__(
@@ -144,8 +155,24 @@ class TrainingSamples:
         self.augmentation = augmentation
         self.seed = seed
         self.condition_weights = dict(condition_weights or {})
+        self._check_weights()
         self.index = [(d, i) for d, drive in enumerate(drives) for i in range(drive.frames)]
         self._epoch: tuple[int, npt.NDArray[np.int64]] | None = None
+
+    def _check_weights(self) -> None:
+        known = sorted({condition for drive in self.drives for condition in drive.conditions})
+        for condition, weight in self.condition_weights.items():
+            if condition not in known or not weight >= 0:
+                raise ValueError(
+                    f"condition_weights: {condition}={weight}, expected weights >= 0 of the "
+                    f"conditions in these drives: {', '.join(known)}"
+                )
+        for drive in self.drives:
+            if not any(self.condition_weights.get(c, 1.0) for c in drive.conditions):
+                raise ValueError(
+                    f"condition_weights leave nothing of {drive.folder.name}, which has only "
+                    f"{', '.join(drive.conditions)}"
+                )
 
     def __len__(self) -> int:
         """Returns the number of frames, each in every condition: one epoch."""
