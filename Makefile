@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 # Where torch comes from, if not from the package index: PyPI's build brings gigabytes of CUDA.
-# For a machine without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# For a machine without a GPU: make demo TORCH_INDEX=<address of PyTorch's CPU index>
 TORCH_INDEX ?=
 EXTRAS ?= ros,train,dev
 BAG ?=

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from rosam_core.runtime.camera_model import camera_for_image
+from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.types import Camera, DepthPrediction, UInt8
 from rosam_depth_ros import messages
@@ -186,9 +186,9 @@ class CameraStream:
         roi = info.roi
         crop = (roi.x_offset, roi.y_offset, roi.width, roi.height, info.binning_x, info.binning_y)
         size = (info.width, info.height, info.distortion_model)
-        key = (info.k.tobytes(), info.d.tobytes(), *size, *crop)
+        key = (info.k.tobytes(), info.d.tobytes(), info.p.tobytes(), *size, *crop)
         if self._info_camera is None or self._info_camera[0] != key:
-            self._info_camera = (key, messages.camera_from_message(info))
+            self._info_camera = (key, camera_of_info(info, self.image_topic))
         return camera_for_image(self._info_camera[1], width, height), info
 
     def _calibration(self, path: str) -> Camera:

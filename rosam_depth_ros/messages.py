@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from rosam_core.runtime.camera_model import camera_from_info
+from rosam_core.runtime.camera_model import camera_of_info
 from rosam_core.runtime.image_codec import ImageDecodeError, decode_compressed, decode_image
 from rosam_core.runtime.pointcloud import FIELDS, POINT_STEP, organized_cloud
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
@@ -59,39 +59,6 @@ def _by_cv_bridge(message: Image) -> UInt8:
         raise ImageDecodeError(f"{message.encoding} image does not decode: {error}") from error
 
 
-def camera_from_message(message: CameraInfo) -> Camera:
-    """Returns the camera of a `camera_info`, with its region of interest and binning applied.
-
-    Raises:
-        ValueError: The message is not a calibration; says what is wrong.
-    """
-    camera = camera_from_info(
-        message.width,
-        message.height,
-        message.distortion_model,
-        [float(v) for v in message.d],
-        [float(v) for v in message.k],
-    )
-    roi = message.roi
-    if roi.width and roi.height:
-        right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
-        if right > message.width or bottom > message.height:
-            raise ValueError(
-                f"camera_info has a region of interest up to ({right}, {bottom}) in an image of "
-                f"{message.width}x{message.height}: let the camera driver fill roi"
-            )
-        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
-    across, down = max(1, message.binning_x), max(1, message.binning_y)
-    if (across, down) != (1, 1):
-        if across > camera.width or down > camera.height:
-            raise ValueError(
-                f"camera_info has a binning of {across}x{down} for {camera.width}x"
-                f"{camera.height}: let the camera driver fill binning_x and binning_y"
-            )
-        camera = camera.scaled_to(camera.width // across, camera.height // down)
-    return camera
-
-
 def camera_info_message(
     camera: Camera, header: Header, source: CameraInfo | None = None
 ) -> CameraInfo:
@@ -115,7 +82,7 @@ def camera_info_message(
     if source is not None and source.p[0] > 0 and source.p[5] > 0:
         # The projection of the rectified image, taken along with the resize of the raw one.
         message.r = source.r
-        k_source = camera_from_message(source).K
+        k_source = camera_of_info(source).K
         resize = k @ np.linalg.inv(k_source)
         message.p = (resize @ np.array(source.p).reshape(3, 4)).ravel().tolist()
     else:

@@ -6,13 +6,13 @@ from bag_samples import CAMERA, START_NS, grey, write_camera_bag
 
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_cameras import (
-    camera_of_info,
     choose_cameras,
     load_camera_file,
     pair_info,
 )
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.rosbag import BagReader
+from rosam_core.runtime.camera_model import camera_of_info
 from rosam_core.types import Camera
 
 

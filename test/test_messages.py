@@ -15,6 +15,7 @@ from ros_graph import image_message, info_message
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from rosam_core.runtime.camera_model import camera_of_info
 from rosam_core.runtime.image_codec import ImageDecodeError
 from rosam_core.types import Camera, DepthPrediction
 from rosam_depth_ros import messages
@@ -101,7 +102,7 @@ def test_picture_of_a_png_is_exact():
 def test_camera_of_a_message_and_back():
     info = info_message(8, 6, f=50.0)
     info.d = [0.1, -0.2, 0.001, 0.002, 0.05]
-    camera = messages.camera_from_message(arrived(info))
+    camera = camera_of_info(arrived(info))
     assert (camera.fx, camera.cx, camera.width) == (50.0, 3.5, 8)
     assert camera.distortion == (0.1, -0.2, 0.001, 0.002, 0.05)
     back = arrived(messages.camera_info_message(camera, HEADER))
@@ -117,12 +118,12 @@ def test_rectification_and_projection_of_the_input_are_kept():
     info.header.frame_id = "camera"
     info.r = [0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     info.p = [40.0, 0.0, 3.0, -4.0, 0.0, 40.0, 2.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    same = messages.camera_info_message(messages.camera_from_message(info), HEADER, info)
+    same = messages.camera_info_message(camera_of_info(info), HEADER, info)
     assert same.header == HEADER
     assert info.header.frame_id == "camera"
     assert list(same.p) == list(info.p)
     # At half the size focal lengths and baseline term halve; centres follow pixel centres.
-    half = messages.camera_from_message(info).scaled_to(4, 3)
+    half = camera_of_info(info).scaled_to(4, 3)
     small = messages.camera_info_message(half, HEADER, info)
     np.testing.assert_allclose(small.p, [20, 0, 1.25, -2, 0, 20, 0.75, 0, 0, 0, 1, 0])
     assert list(small.r) == list(info.r)
@@ -132,10 +133,10 @@ def test_region_of_interest_and_binning_move_the_camera():
     info = info_message(640, 480, f=500.0)
     info.k[2], info.k[5] = 320.0, 240.0
     info.roi = RegionOfInterest(x_offset=100, y_offset=50, width=400, height=300)
-    camera = messages.camera_from_message(info)
+    camera = camera_of_info(info)
     assert (camera.width, camera.height, camera.cx, camera.cy) == (400, 300, 220.0, 190.0)
     info.binning_x = info.binning_y = 2
-    camera = messages.camera_from_message(info)
+    camera = camera_of_info(info)
     assert (camera.width, camera.height, camera.fx) == (200, 150, 250.0)
     assert (camera.cx, camera.cy) == (109.75, 94.75)
 

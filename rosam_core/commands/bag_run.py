@@ -21,7 +21,6 @@ from tqdm import tqdm
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_cameras import (
     CameraTopic,
-    camera_of_info,
     choose_cameras,
     decode_picture,
     load_camera_file,
@@ -29,7 +28,7 @@ from rosam_core.drives.bag_cameras import (
 from rosam_core.drives.bag_reader import BagMessage, BagReader, DamagedBagError
 from rosam_core.drives.bag_writer import BagWriter, encode_picture
 from rosam_core.engines.registry import default_model_path, load_engine
-from rosam_core.runtime.camera_model import camera_for_image
+from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction

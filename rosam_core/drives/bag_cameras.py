@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
-from rosam_core.runtime.camera_model import camera_from_info
+from rosam_core.runtime.camera_model import camera_from_info, camera_of_info
 from rosam_core.runtime.image_codec import decode_compressed, decode_image
 from rosam_core.types import Camera, UInt8
 
@@ -94,35 +93,6 @@ def decode_picture(message: Any) -> UInt8:
         bool(message.is_bigendian),
         message.data,
     )
-
-
-def camera_of_info(info: Any, image_topic: str) -> Camera:
-    """Returns the intrinsics that a CameraInfo message states for the images of a topic.
-
-    A rectified topic (`image_rect*`) has the projection matrix P and no distortion, any other
-    one K and D. Region of interest and binning are applied.
-
-    Args:
-        info: The decoded message.
-        image_topic: Topic of the images.
-
-    Raises:
-        ValueError: The message states no usable camera.
-    """
-    parts = image_topic.split("/")
-    if any(part.startswith("image_rect") for part in parts) and info.p[0] > 0:
-        k = np.asarray(info.p).reshape(3, 4)[:, :3].ravel().tolist()
-        camera = camera_from_info(info.width, info.height, "", (), k)
-    else:
-        camera = camera_from_info(info.width, info.height, info.distortion_model, info.d, info.k)
-    roi = info.roi
-    if roi.width and roi.height and (roi.width, roi.height) != (camera.width, camera.height):
-        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
-    if info.binning_x > 1 or info.binning_y > 1:
-        camera = camera.scaled_to(
-            camera.width // max(1, info.binning_x), camera.height // max(1, info.binning_y)
-        )
-    return camera
 
 
 def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopic]]:

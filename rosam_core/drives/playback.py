@@ -202,11 +202,13 @@ def open_playback(
     path = Path(path)
     if not (path / "drive.json").is_file():
         return BagPlayback(path, image_topic)
-    from rosam_core.drives.synthetic.drive import SyntheticDrive
+    from rosam_core.drives.synthetic.drive import RECORDED, SyntheticDrive
 
     names = list(conditions) or _rendered(path)[:1]
-    frames = len(SyntheticDrive(path, names[0]))
-    return DrivePlayback(SyntheticDrive(path, split_conditions(names, frames)), **options)
+    drive = SyntheticDrive(path, names[0])
+    if not conditions and all(drive.recorded):  # each frame was rendered in one condition only
+        return DrivePlayback(SyntheticDrive(path, RECORDED), **options)
+    return DrivePlayback(SyntheticDrive(path, split_conditions(names, len(drive))), **options)
 
 
 def _rendered(folder: Path) -> list[str]:

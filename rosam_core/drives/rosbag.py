@@ -12,7 +12,6 @@ import numpy as np
 from rosam_core.drives.bag_cameras import (
     CAMERA_INFO,
     CameraTopic,
-    camera_of_info,
     choose_cameras,
     decode_picture,
     load_camera_file,
@@ -21,7 +20,7 @@ from rosam_core.drives.bag_messages import read_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
 from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive
-from rosam_core.runtime.camera_model import camera_for_image
+from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.types import Camera, Float32, Frame
 
 __all__ = [

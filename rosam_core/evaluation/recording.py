@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rosam_core.drives.bag_cameras import camera_of_info
 from rosam_core.drives.bag_reader import BagMessage, BagReader
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.base import Drive
 from rosam_core.drives.rosbag import RosbagDrive
 from rosam_core.evaluation.live import LiveTopics
+from rosam_core.runtime.camera_model import camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.types import DepthPrediction, Float32, Frame
 

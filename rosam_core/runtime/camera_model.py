@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,46 @@ def camera_from_info(
     if not any(coefficients):
         distortion_model, coefficients = "", ()
     return Camera(fx, fy, values[2], values[5], width, height, distortion_model, coefficients)
+
+
+def camera_of_info(info: Any, image_topic: str = "") -> Camera:
+    """Returns the intrinsics that a CameraInfo message states for the images of a topic.
+
+    A rectified topic (`image_rect*`) has the projection matrix P and no distortion, any other
+    one K and D. Region of interest and binning are applied.
+
+    Args:
+        info: The message, of rclpy or of rosbags: only its fields count.
+        image_topic: Topic of the images.
+
+    Raises:
+        ValueError: The message cannot be a calibrated camera; says which field and the remedy.
+    """
+    is_rectified = any(part.startswith("image_rect") for part in image_topic.split("/"))
+    if is_rectified and info.p[0] > 0:
+        k = np.asarray(info.p, dtype=np.float64).reshape(3, 4)[:, :3].ravel().tolist()
+        camera = camera_from_info(info.width, info.height, "", (), k)
+    else:
+        d, k = [float(v) for v in info.d], [float(v) for v in info.k]
+        camera = camera_from_info(info.width, info.height, info.distortion_model, d, k)
+    roi = info.roi
+    if roi.width and roi.height:
+        right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
+        if right > info.width or bottom > info.height:
+            raise ValueError(
+                f"camera_info has a region of interest up to ({right}, {bottom}) in an image of "
+                f"{info.width}x{info.height}: let the camera driver fill roi"
+            )
+        camera = camera.cropped(roi.x_offset, roi.y_offset, roi.width, roi.height)
+    across, down = max(1, info.binning_x), max(1, info.binning_y)
+    if (across, down) != (1, 1):
+        if across > camera.width or down > camera.height:
+            raise ValueError(
+                f"camera_info has a binning of {across}x{down} for {camera.width}x"
+                f"{camera.height}: let the camera driver fill binning_x and binning_y"
+            )
+        camera = camera.scaled_to(camera.width // across, camera.height // down)
+    return camera
 
 
 def camera_for_image(camera: Camera, width: int, height: int) -> Camera:
