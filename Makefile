@@ -50,6 +50,7 @@ test: lint
 test-all: test
 	TORCH_INDEX=$(TORCH_INDEX) .ci/test_pythons 3.10 3.11 3.12
 
+# What was built, not what was computed: out/ may hold days of training.
 clean:
-	rm -rf build dist out install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
