@@ -1,5 +1,10 @@
+import dataclasses
 import json
 import math
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,19 +14,24 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from support import write_tiny_model
+from training_support import write_fake_drives
+
 from rosam_core import export
 from rosam_core.calibrate import fit_to_errors
-from rosam_core.checkpoint import rng_state, save_checkpoint
-from rosam_core.commands.export import parse_size
+from rosam_core.checkpoint import load_checkpoint, rng_state, save_checkpoint
+from rosam_core.cli import main
+from rosam_core.commands.export import _other_uses, parse_size, read_results, update_card
 from rosam_core.config import to_yaml
+from rosam_core.drives.training_samples import find_training_drives
 from rosam_core.models import create_model
 from rosam_core.recipe import DataOptions, ModelOptions, Recipe
-from rosam_core.types import ModelCard, file_sha256
+from rosam_core.types import ModelCard, card_path, file_sha256
 
 pytestmark = pytest.mark.torch
 
 
-def write_checkpoint(folder, name="light"):
+def write_checkpoint(folder, name="light", drives="data/none", val="data/none"):
     torch.manual_seed(0)
     model = create_model(name)
     for module in model.modules():  # statistics as after some training, not 0 and 1
@@ -39,7 +49,9 @@ def write_checkpoint(folder, name="light"):
         "recipe": to_yaml(
             Recipe(
                 model=ModelOptions(name=name),
-                data=DataOptions(width=96, height=64, canonical_focal_px=80.0),
+                data=DataOptions(
+                    width=96, height=64, canonical_focal_px=80.0, drives=drives, val_drives=val
+                ),
             )
         ),
     }
@@ -47,22 +59,52 @@ def write_checkpoint(folder, name="light"):
     return folder / "last.pt"
 
 
+class Exported(NamedTuple):
+    checkpoint: Path
+    model: Path
+    card: ModelCard
+    temperature: float
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """By the command: calibrated on drives that also chose the checkpoint, with two results."""
+    folder = tmp_path_factory.mktemp("light")
+    drives = write_fake_drives(folder / "drives" / "held-out", drives=2, frames=2, seed=9)
+    checkpoint = write_checkpoint(folder, "light", drives=str(folder / "none"), val=str(drives))
+    model = folder / "out" / "m.onnx"
+    (folder / "speed.json").write_text('{"ms": 7.0}')
+    arguments = ["export", str(checkpoint), "-o", str(model), "--size", "128x64"]
+    arguments += ["--calibrate", str(drives), "--results", f"fast={folder / 'speed.json'}"]
+    assert main(arguments) == 0
+    card = ModelCard.load(model.with_suffix(".json"))
+    return Exported(checkpoint, model, card, card.confidence_temperature)
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resnet18")
+    checkpoint = write_checkpoint(folder, "resnet18")
+    model = folder / "out" / "m.onnx"
+    card = export.export_checkpoint(checkpoint, model, (128, 64), 1.5, {"fast": {"ms": 7.0}})
+    return Exported(checkpoint, model, card, 1.5)
+
+
 @pytest.mark.parametrize("name", ["light", "resnet18"])
-def test_the_file_keeps_the_contract(tmp_path, name):
-    checkpoint = write_checkpoint(tmp_path, name)
-    card = export.export_checkpoint(
-        checkpoint, tmp_path / "m.onnx", size=(128, 64), temperature=1.5, results={"x": 1}
-    )
-    model = onnx.load(tmp_path / "m.onnx")
-    assert {o.domain: o.version for o in model.opset_import}[""] == 18
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "m.json", "m.onnx"]
-    assert ModelCard.load(tmp_path / "m.json") == card
-    assert card.sha256 == file_sha256(tmp_path / "m.onnx")
+def test_the_file_keeps_the_contract(name, request):
+    exported = request.getfixturevalue(name)
+    model, card = exported.model, exported.card
+    graph = onnx.load(model)
+    assert {o.domain: o.version for o in graph.opset_import}[""] == 18
+    assert sorted(p.name for p in model.parent.iterdir()) == ["m.json", "m.onnx"]
+    assert ModelCard.load(model.with_suffix(".json")) == card
+    assert card.sha256 == file_sha256(model)
     assert (card.input_width, card.input_height, card.training_focal_px) == (128, 64, 80.0)
     assert card.focal_range_px == (60.0, 120.0)
+    assert card.confidence_temperature == exported.temperature
     assert card.results["export"]["depth_error"] <= 1e-3
-    assert card.results["x"] == 1
-    session = ort.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    assert card.results["fast"] == {"ms": 7.0}
+    session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     (port,) = session.get_inputs()
     assert (port.name, port.type, port.shape[1:]) == ("image", "tensor(uint8)", [64, 128, 3])
     assert isinstance(port.shape[0], str)
@@ -71,6 +113,15 @@ def test_the_file_keeps_the_contract(tmp_path, name):
     assert depth.shape == confidence.shape == (5, 1, 64, 128)
     one, _ = session.run(["depth", "confidence"], {"image": images[3:4]})
     np.testing.assert_allclose(one[0], depth[3], rtol=1e-4)
+
+
+def test_the_card_says_what_the_confidence_was_calibrated_on(light):
+    calibration = light.card.results["calibration"]
+    assert calibration["temperature"] == light.temperature != 1
+    assert calibration["drives"] == "held-out"
+    assert (calibration["worlds"], calibration["seeds"]) == (2, [9000, 9001])
+    assert calibration["images"] == 8  # two drives, two frames, two conditions
+    assert calibration["also_used_for"] == ["training: unknown", "validation"]
 
 
 def test_confidence_is_the_laplace_probability_of_25_percent_with_the_temperature():
@@ -85,21 +136,22 @@ def test_confidence_is_the_laplace_probability_of_25_percent_with_the_temperatur
     assert confidence.unique().item() == pytest.approx(1 - math.exp(-math.log(1.25) / 0.4))
 
 
-def test_a_model_that_differs_is_refused_and_leaves_no_file(tmp_path, monkeypatch):
-    checkpoint = write_checkpoint(tmp_path)
-    honest = export.write_onnx
-
-    def other_weights(model, path, size):
-        with torch.no_grad():
-            model.student.decoder.head.bias += 0.01  # 1 % deeper
-        honest(model, path, size)
-        with torch.no_grad():
-            model.student.decoder.head.bias -= 0.01
-
-    monkeypatch.setattr(export, "write_onnx", other_weights)
+def test_a_model_that_differs_is_refused_and_leaves_no_file(tmp_path, monkeypatch, light):
+    state = load_checkpoint(light.checkpoint)
+    state["ema"]["decoder.head.bias"] += 0.01  # 1 % deeper than the file
+    save_checkpoint(tmp_path / "last.pt", state)
+    monkeypatch.setattr(
+        export, "write_onnx", lambda model, path, size: shutil.copy(light.model, path)
+    )
     with pytest.raises(ValueError, match="export refused: ONNX Runtime differs from torch"):
-        export.export_checkpoint(checkpoint, tmp_path / "m.onnx")
+        export.export_checkpoint(
+            tmp_path / "last.pt", tmp_path / "m.onnx", (128, 64), light.temperature
+        )
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+    same = export.export_checkpoint(
+        light.checkpoint, tmp_path / "m.onnx", (128, 64), light.temperature
+    )
+    assert same.sha256 == light.card.sha256
 
 
 @pytest.mark.parametrize(
@@ -131,3 +183,110 @@ def test_the_temperature_of_a_known_overconfidence_is_found():
     assert fit.temperature == pytest.approx(2, rel=0.03)
     assert fit.ece < 0.01 < fit.ece_before
     assert json.loads(json.dumps(fit.as_dict()))["pixels"] == 200_000
+
+
+def test_calibrating_on_training_worlds_is_recorded_and_warned_of(tmp_path, caplog):
+    train = write_fake_drives(tmp_path / "train", drives=2, frames=1, seed=1)
+    val = write_fake_drives(tmp_path / "val", drives=1, frames=1, seed=2)
+    other = write_fake_drives(tmp_path / "other", drives=1, frames=1, seed=3)
+    data = DataOptions(drives=str(train), val_drives=str(val))
+    assert _other_uses(find_training_drives(other), data) == []
+    assert _other_uses(find_training_drives(val), data) == ["validation"]
+    assert caplog.text == ""
+    copied = shutil.copytree(train / "drive_000001", tmp_path / "copied")  # the same world
+    assert _other_uses(find_training_drives(copied), data) == ["training"]
+    assert "calibrated on worlds that the student was trained on" in caplog.text
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model and its card; only their hash matters here."""
+    return write_tiny_model(tmp_path / "model")
+
+
+def measured(folder, name, **values):
+    path = folder / name
+    path.write_text(json.dumps(values))
+    return str(path)
+
+
+def test_the_json_of_the_benchmarks_goes_onto_a_card_and_again(tmp_path, model, capsys):
+    before = ModelCard.load(card_path(model))
+    synthetic = measured(
+        tmp_path,
+        "accuracy_synthetic.json",
+        sha256=before.sha256,
+        protocol="metric, no scaling",
+        conditions={"night": {"abs_rel": 0.14, "met": True}},
+    )
+    real = measured(tmp_path, "a.json", sha256=before.sha256, all={"abs_rel_median_scaled": 0.2})
+    update = ["export", "--update-card", str(model), "--results"]
+    assert main([*update, synthetic, f"real_nuscenes={real}"]) == 0
+    assert "accuracy_synthetic, real_nuscenes" in capsys.readouterr().out
+    card = ModelCard.load(card_path(model))
+    assert card.results["accuracy_synthetic"]["conditions"]["night"]["abs_rel"] == 0.14
+    assert card.results["real_nuscenes"]["all"] == {"abs_rel_median_scaled": 0.2}
+    assert {k: card.results[k] for k in before.results} == before.results
+
+    measured(tmp_path, "accuracy_synthetic.json", conditions={})
+    assert main([*update, synthetic, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["results"]["accuracy_synthetic"] == {"conditions": {}}  # replaced, not merged
+    assert printed["results"]["real_nuscenes"]["all"] == {"abs_rel_median_scaled": 0.2}
+    assert dataclasses.replace(ModelCard.load(card_path(model)), results=before.results) == before
+    assert sorted(p.name for p in model.parent.iterdir()) == sorted(
+        [model.name, card_path(model).name]
+    )
+
+
+def test_results_of_another_model_are_refused(tmp_path, model):
+    text = card_path(model).read_text()
+    with pytest.raises(ValueError, match=r"the results 'x' are of another model \(0123456789ab, "):
+        update_card(model, {"x": {"sha256": "0123456789abcdef"}})
+    assert card_path(model).read_text() == text
+    model.write_bytes(model.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="is not the file that its card describes"):
+        update_card(model, {"x": {}})
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        update_card(tmp_path / "absent.onnx", {"x": {}})
+    with pytest.raises(ValueError, match=r"expected the \.onnx file of a model, got m\.json"):
+        update_card(tmp_path / "m.json", {"x": {}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.json"], "no results at absent.json"),
+        (["training={}"], "the section 'training' is taken"),
+        (["={}"], "the section '' is taken"),
+        (["{}", "x={}", "x={}"], "the section 'x' is taken"),
+        (["{list}"], "must hold a JSON object, found a list"),
+        (["{cut}"], "cut.json is not JSON"),
+        (["{nan}"], "NaN is not a number that JSON knows"),
+    ],
+)
+def test_wrong_results(tmp_path, arguments, message):
+    for name, text in (("good", "{}"), ("list", "[]"), ("cut", "{"), ("nan", '{"a": NaN}')):
+        (tmp_path / f"{name}.json").write_text(text)
+    files = {name: tmp_path / f"{name}.json" for name in ("list", "cut", "nan")}
+    filled = [a.format(tmp_path / "good.json", **files) for a in arguments]
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)):
+        read_results(filled)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["last.pt"],
+        ["-o", "m.onnx"],
+        ["--update-card", "m.onnx"],
+        ["last.pt", "--update-card", "m.onnx"],
+        ["last.pt", "-o", "m.onnx", "--calibrate", "drives", "--temperature", "1"],
+    ],
+)
+def test_wrong_arguments_end_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", *arguments])
+    assert stopped.value.code == 2
+    assert "rosam export: error:" in capsys.readouterr().err
