@@ -28,6 +28,7 @@ from rosam_core.drives.training_samples import (
     TrainingSamples,
     ValidationSamples,
     find_training_drives,
+    shared_worlds,
 )
 from rosam_core.evaluation.student import evaluate_student
 from rosam_core.loader import batches, to_device
@@ -77,17 +78,18 @@ class Trainer:
         self.fabric.seed_everything(recipe.seed, verbose=False)
 
         size = (data.width, data.height)
+        drives, held_out = (find_training_drives(d) for d in (data.drives, data.val_drives))
+        if shared := shared_worlds(drives, held_out):
+            log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)
         self.samples = TrainingSamples(
-            find_training_drives(data.drives),
+            drives,
             size,
             data.target,
             recipe.augmentation,
             recipe.seed,
             data.condition_weights,
         )
-        self.validation = ValidationSamples(
-            find_training_drives(data.val_drives), size, data.target, options.val_samples
-        )
+        self.validation = ValidationSamples(held_out, size, data.target, options.val_samples)
         student = create_model(
             recipe.model.name, encoder_checkpoint=recipe.model.encoder_checkpoint
         )

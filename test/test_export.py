@@ -90,6 +90,7 @@ def resnet18(tmp_path_factory):
     return Exported(checkpoint, model, card, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["light", "resnet18"])
 def test_the_file_keeps_the_contract(name, request):
     exported = request.getfixturevalue(name)

@@ -50,6 +50,7 @@ def test_every_recipe_takes_two_steps_and_validates(recipe, drives, tmp_path):
     assert f"rosam train training/recipes/{recipe.name}" in recipe.read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
     """SIGKILL in mid-epoch, resume, and compare with the run nobody touched."""
     whole = tmp_path / "whole"
@@ -101,7 +102,7 @@ def test_loader_processes_do_not_change_the_result(drives, tmp_path):
 def test_it_learns_a_handful_of_frames(drives, tmp_path):
     plain = [f"augmentation.{k}=0" for k in ("rotate", "mix", "tone", "colour", "gray", "blur")]
     plain += [f"augmentation.{k}=0" for k in ("noise", "jpeg", "blotches", "flip")]
-    overrides = ["train.steps=60", "train.warmup_steps=5", "train.learning_rate=3e-3"]
+    overrides = ["train.steps=40", "train.warmup_steps=3", "train.learning_rate=3e-3"]
     overrides += ["augmentation.full_view=1", "train.val_every=1000"]
     train(small(drives, *plain, *overrides), tmp_path / "run")
     lines = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
@@ -125,6 +126,14 @@ def test_a_bad_pixel_names_term_and_frame(drives, tmp_path):
     name = trainer.samples.name(3)
     with pytest.raises(ValueError, match=f"loss term laplace_0 is not finite for {name}; step 1"):
         trainer.run()
+
+
+def test_validating_on_training_worlds_is_warned_of(drives, tmp_path, caplog):
+    Trainer(small(drives), tmp_path / "apart", resume=False)
+    assert "training worlds" not in caplog.text
+    same = f"data.val_drives={drives / 'train'}"
+    Trainer(small(drives, same), tmp_path / "same", resume=False)
+    assert "2 validation worlds are training worlds too: [0, 1]" in caplog.text
 
 
 def test_a_folder_with_a_run_is_not_overwritten(drives, tmp_path):
