@@ -67,6 +67,7 @@ setup(
             "omegaconf>=2.3",
             "onnx>=1.16",
             "onnxscript>=0.3",
+            "safetensors>=0.4",
             "tensorboard>=2.15",
             "torch>=2.6",
         ],
