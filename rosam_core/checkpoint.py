@@ -53,7 +53,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # its text advises to run code from the file
+        raise ValueError(
+            f"{path} is not a readable checkpoint: no file of tensors that torch.save wrote"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ValueError(f"{path} is not a readable checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -187,6 +187,8 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
     quiet = contextlib.redirect_stdout(None)  # the exporter prints its progress
     with warnings.catch_warnings(), quiet, torch.no_grad():
         warnings.simplefilter("ignore")
+        # It logs a warning for each operator of torchvision, which no student uses.
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
         torch.onnx.export(
             model.eval(),
             (example,),

@@ -171,6 +171,9 @@ def test_checkpoints_are_whole_or_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="not a readable checkpoint"):
         load_checkpoint(path)
+    path.write_bytes(b"\x08\x0a an ONNX file, for example")
+    with pytest.raises(ValueError, match="no file of tensors that torch"):
+        load_checkpoint(path)
     torch.save({"step": 3}, path)
     with pytest.raises(ValueError, match="not a checkpoint of `rosam train`"):
         load_checkpoint(path)
