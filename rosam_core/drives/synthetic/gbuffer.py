@@ -157,9 +157,9 @@ def _paint_solids(g: GBuffer, solids: Solids, view: View) -> None:
     index, point, direction = g.index[at], g.point[at], g.direction[at]
     normal = raycast.surface_normal(solids, index, point, direction)
     turn = solids.rotation[index]
-    local = (turn @ (point - solids.centre[index])[..., None])[..., 0]
-    local_normal = (turn @ normal[..., None])[..., 0]
-    slant = (normal * direction).sum(-1).abs() / direction.norm(dim=-1)
+    local = raycast.rotate(turn, point - solids.centre[index])
+    local_normal = raycast.rotate(turn, normal)
+    slant = raycast.dot(normal, direction).abs() / direction.norm(dim=-1)
     footprint = g.depth[at] / view.K[at[0], 0, 0] / slant.clamp_min(0.25)
     surface = materials.paint(
         solids.material[index], local, solids.half[index], local_normal, footprint

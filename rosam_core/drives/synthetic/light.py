@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rosam_core.drives.synthetic.raycast import dot
 from rosam_core.drives.synthetic.textures import noise
 
 SKY_RANGE_M = 600.0  # air in front of the sky
+SUN_COSINE = 0.9996  # of the angle from the middle of the sun to its edge
 
 
 @dataclasses.dataclass
@@ -59,7 +61,7 @@ def random_light(seed: int, condition: str) -> Light:
         math.sin(elevation),
     )
     lamp = np.array([(1.0, 0.62, 0.25), (1.0, 0.8, 0.55), (0.85, 0.93, 1.0)])[rng.integers(3)]
-    common = {"sun": sun, "lamp_colour": tuple(lamp), "seed": float(rng.uniform(0, 50))}
+    common = {"sun": sun, "lamp_colour": tuple(lamp.tolist()), "seed": float(rng.uniform(0, 50))}
 
     def colour(
         values: Sequence[float], scale: float, spread: float = 0.08
@@ -131,28 +133,33 @@ def columns(lights: list[Light], name: str, device: torch.device) -> Tensor:
     return values[:, None, None]
 
 
-def sky(lights: list[Light], direction: Tensor) -> Tensor:
-    """Returns radiance of the sky, float[b,h,w,3], along float[b,h,w,3] directions."""
-    device = direction.device
+def sky(lights: list[Light], direction: Tensor, frame: Tensor) -> Tensor:
+    """Returns the radiance of the sky.
+
+    Args:
+        lights: Light of each frame.
+        direction: float[m,3], where to look.
+        frame: int64[m], in which frame.
+
+    Returns:
+        float[m,3].
+    """
+
+    def state(name: str) -> Tensor:
+        return columns(lights, name, direction.device)[frame, 0, 0]
+
     unit = direction / direction.norm(dim=-1, keepdim=True)
-    up = unit[..., 2].clamp(0, 1)
-    zenith, horizon = columns(lights, "zenith", device), columns(lights, "horizon", device)
-    colour = torch.lerp(horizon.expand_as(unit), zenith.expand_as(unit), up.sqrt()[..., None])
-    cover = columns(lights, "clouds", device)
-    shift = columns(lights, "seed", device)[..., None]
-    uv = unit[..., :2] / (unit[..., 2:].clamp_min(0) + 0.12) * 0.9 + shift
-    shape = uv.shape[:3]
-    grain = noise(uv.reshape(-1, 2), torch.full((uv[..., 0].numel(),), 0.01, device=device))
-    density = ((grain[:, 1] + 0.25 * grain[:, 0]).reshape(shape) * 0.5 + cover * 2.2 - 0.9).clamp(
-        0, 1
-    )
-    density = density * (up * 6).clamp(0, 1)
-    white = (horizon * 1.12 * (1 - 0.25 * density[..., None])).expand_as(colour)
-    colour = torch.lerp(colour, white, 0.85 * density[..., None])
-    sun, strength = columns(lights, "sun", device), columns(lights, "sun_colour", device)
-    align = (unit * sun).sum(-1, keepdim=True).clamp(0, 1)
-    halo = 0.25 * align**24 + 0.9 * align**300 + 30 * (align > 0.9996)
-    return colour + strength * halo * (1 - 0.9 * density[..., None])
+    up = unit[:, 2].clamp(0, 1)
+    horizon = state("horizon")
+    colour = torch.lerp(horizon, state("zenith"), up.sqrt()[:, None])
+    uv = unit[:, :2] / (unit[:, 2:].clamp_min(0) + 0.12) * 0.9 + state("seed")[:, None]
+    grain = noise(uv, torch.full_like(up, 0.01))
+    density = (grain[:, 1] + 0.25 * grain[:, 0]) * 0.5 + state("clouds") * 2.2 - 0.9
+    density = (density.clamp(0, 1) * (up * 6).clamp(0, 1))[:, None]
+    colour = torch.lerp(colour, horizon * 1.12 * (1 - 0.25 * density), 0.85 * density)
+    align = dot(unit, state("sun")).clamp(0, 1)[:, None]
+    halo = 0.25 * align**24 + 0.9 * align**300 + 30 * (align > SUN_COSINE)
+    return colour + state("sun_colour") * halo * (1 - 0.9 * density)
 
 
 def airlight(radiance: Tensor, depth: Tensor, direction: Tensor, lights: list[Light]) -> Tensor:

@@ -147,10 +147,20 @@ def add_drops(image: Tensor, count: int, generator: torch.Generator) -> Tensor:
         torch.arange(w, device=device).float(),
         indexing="ij",
     )
-    distance = torch.hypot(
-        xs - cx[:, None, None], (ys - cy[:, None, None]) * (0.75 + 0.5 * place[:, 3, None, None])
-    )
-    inside, which = (distance / radius[:, None, None]).min(0)
+    inside = torch.full((h, w), 9.0, device=device)  # distance from the middle, in radii
+    which = torch.zeros((h, w), dtype=torch.int64, device=device)  # the nearest drop
+    for k, (x, y, r) in enumerate(torch.stack([cx, cy, radius], 1).tolist()):
+        reach_x, reach_y = 1.2 * r + 4, 1.6 * r + 4  # nothing is seen of it farther away
+        window = (
+            slice(max(int(y - reach_y), 0), int(y + reach_y) + 2),
+            slice(max(int(x - reach_x), 0), int(x + reach_x) + 2),
+        )
+        distance = torch.hypot(
+            xs[window] - cx[k], (ys[window] - cy[k]) * (0.75 + 0.5 * place[k, 3])
+        )
+        nearer = distance / radius[k] < inside[window]
+        inside[window] = torch.where(nearer, distance / radius[k], inside[window])
+        which[window] = torch.where(nearer, k, which[window])
     lens = inside.clamp(0, 1)
     zoom = -4.0 * (1 - 0.5 * lens)
     u = cx[which] + (xs - cx[which]) * zoom

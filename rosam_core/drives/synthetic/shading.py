@@ -7,7 +7,9 @@ from torch import Tensor
 
 from rosam_core.drives.synthetic.gbuffer import GBuffer
 from rosam_core.drives.synthetic.light import Light, columns, sky
+from rosam_core.drives.synthetic.raycast import dot
 
+GLOW = 0.55  # radiance of a lit window
 WATER_F0 = 0.02  # reflectance at right angles, ((1.33 - 1) / (1.33 + 1))^2
 
 
@@ -45,25 +47,24 @@ def shade(
         light = light * ambient[..., None]
     sun_colour = columns(lights, "sun_colour", device)
     if bool((sun_colour > 0).any()):
-        facing = (g.normal * columns(lights, "sun", device)).sum(-1).clamp_min(0)
+        facing = dot(g.normal, columns(lights, "sun", device)).clamp_min(0)
         if sun is not None:
             facing = facing * sun
         light = light + sun_colour * facing[..., None]
-    is_night = columns(lights, "is_night", device)[..., None]
     if lamps is not None:
         light = light + lamps
-    radiance = g.albedo * light + g.glow * is_night * 0.55
-    backdrop = sky(lights, g.direction)
-    unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
-    cosine = (unit * g.normal).sum(-1, keepdim=True)
-    bounce = unit - 2 * cosine * g.normal
-    if bool((g.gloss > 0).any()):
-        mirror = torch.lerp(
-            horizon.expand_as(unit), zenith.expand_as(unit), bounce[..., 2:].clamp(0, 1).sqrt()
-        )
-        mirror = torch.where(bounce[..., 2:] > 0, mirror, 0.12 * mirror)
-        fresnel = g.gloss + (1 - g.gloss) * (1 - cosine[..., 0].abs()).clamp(0, 1) ** 5 * (
-            g.gloss > 0.03
-        )
-        radiance = torch.lerp(radiance, mirror, fresnel.clamp(0, 0.8)[..., None])
-    return torch.where(torch.isfinite(g.depth)[..., None], radiance, backdrop)
+    radiance = g.albedo * light
+    if any(state.is_night for state in lights):
+        is_night = columns(lights, "is_night", device)[..., None]
+        radiance = radiance + g.glow * is_night * GLOW
+    # What is glossy mirrors the sky, or, looking down, something a lot darker.
+    cosine = dot(g.direction, g.normal) / g.direction.norm(dim=-1)
+    rise = g.direction[..., 2] / g.direction.norm(dim=-1) - 2 * cosine * g.normal[..., 2]
+    mirror = torch.lerp(horizon, zenith, rise.clamp(0, 1).sqrt()[..., None])
+    mirror = mirror * torch.where(rise > 0, 1.0, 0.12)[..., None]
+    edge = (1 - cosine.abs()).clamp(0, 1) ** 5 * (g.gloss > 0.03)
+    share = (g.gloss + (1 - g.gloss) * edge).clamp(0, 0.8)
+    radiance = torch.lerp(radiance, mirror, share[..., None])
+    at = torch.nonzero(torch.isinf(g.depth), as_tuple=True)
+    radiance[at] = sky(lights, g.direction[at], at[0])
+    return radiance
