@@ -168,7 +168,7 @@ def test_condition_weights_set_how_often(drives):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"nigth": 2.0}, "condition_weights: nigth=2.0, expected weights >= 0 of the conditions"),
+        ({"dusk": 2.0}, "condition_weights: dusk=2.0, expected weights >= 0 of the conditions"),
         ({"night": -1.0}, "condition_weights: night=-1.0"),
         ({"night": float("nan")}, "condition_weights: night=nan"),
         ({"night": 0.0, "day-clear": 0.0}, "leave nothing of drive_000000, which has only day-"),
