@@ -100,6 +100,8 @@ def main() -> None:
     report["slowest_condition_frames_per_s"] = slowest
     report["target_frames_per_s"] = TARGET_FRAMES_PER_S
     report["meets_target"] = slowest >= TARGET_FRAMES_PER_S
+    by_cpu = min(report["frames_per_s_of_cpu_time"][name] for name in CONDITIONS)
+    report["meets_target_by_cpu_time"] = by_cpu >= TARGET_FRAMES_PER_S
     print(json.dumps(report, indent=2))
 
 

@@ -17,7 +17,8 @@ import torch
 
 from rosam_core.cli import main
 from rosam_core.drives.synthetic.drive import SyntheticDrive
-from rosam_core.drives.synthetic.writer import DriveRecipe, write_drive
+from rosam_core.drives.synthetic.recipe import DriveRecipe
+from rosam_core.drives.synthetic.writer import write_drive
 
 pytestmark = pytest.mark.torch
 torch.set_num_threads(1)

@@ -17,7 +17,7 @@ import numpy as np
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
-    from rosam_core.drives.synthetic.writer import DriveRecipe
+    from rosam_core.drives.synthetic.recipe import DriveRecipe
 
 RENDERED = tuple(name for name in CONDITIONS if name != "unknown")
 POLL_S = 0.3
@@ -110,7 +110,7 @@ def _conditions(text: str) -> tuple[str, ...]:
 
 def _recipes(args: argparse.Namespace) -> dict[Path, DriveRecipe]:
     """Returns what to render, by folder."""
-    from rosam_core.drives.synthetic.writer import DriveRecipe
+    from rosam_core.drives.synthetic.recipe import DriveRecipe
 
     recipes = {}
     for seed in range(args.seed, args.seed + args.drives):
@@ -208,7 +208,11 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from tqdm import tqdm
 
-    rounds = _plan(args, _recipes(args))
+    recipes = _recipes(args)
+    for folder, recipe in recipes.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.claim(folder)
+    rounds = _plan(args, recipes)
     total = args.drives * args.frames
     context = multiprocessing.get_context("spawn")
     progress = context.Value("l", 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -14,37 +13,11 @@ import torch.nn.functional as F  # noqa: N812
 
 from rosam_core.drives.synthetic import drive as disk
 from rosam_core.drives.synthetic.lidar import scan
+from rosam_core.drives.synthetic.recipe import DriveRecipe
 from rosam_core.drives.synthetic.renderer import Renderer
 from rosam_core.drives.synthetic.world import World, generate_world
 
 START_NS = 1_700_000_000_000_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class DriveRecipe:
-    """Everything a drive is made from.
-
-    Attributes:
-        seed: Of the world; the same recipe gives the same bytes.
-        frames: Number of frames.
-        conditions: What to render, frame by frame in every one of them.
-        size: Width and height [px].
-        fps: Frames a second.
-        fov_deg: Horizontal field of view, random if None.
-        suffix: `.jpg` or `.png`.
-        lidar: Whether to simulate the lidar.
-        supersample: Render at this multiple of the size and average.
-    """
-
-    seed: int
-    frames: int
-    conditions: tuple[str, ...]
-    size: tuple[int, int] = (576, 320)
-    fps: float = 10.0
-    fov_deg: float | None = None
-    suffix: str = ".jpg"
-    lidar: bool = False
-    supersample: int = 1
 
 
 def write_drive(
@@ -71,9 +44,9 @@ def write_drive(
         ValueError: The folder holds a drive of another recipe, a condition is unknown, or the
             schedule does not fit.
     """
-    _check(recipe, schedule)
+    recipe.check(schedule)
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, recipe, schedule)
+    recipe.claim(folder, schedule)
     for name in recipe.conditions:
         (folder / "images" / name).mkdir(parents=True, exist_ok=True)
     for name in ("depth", "instances", *(("lidar",) if recipe.lidar else ())):
@@ -95,35 +68,6 @@ def write_drive(
             left_over.unlink(missing_ok=True)
         described = json.dumps(_describe(recipe, world, schedule))
         disk.save_atomically(folder / "drive.json", described.encode())
-
-
-def _check(recipe: DriveRecipe, schedule: Sequence[str] | None) -> None:
-    unknown = sorted(set(recipe.conditions) - set(disk.known_conditions()))
-    if unknown:
-        raise ValueError(f"unknown conditions {unknown}: choose from {disk.known_conditions()}")
-    if schedule is None:
-        return
-    if len(schedule) != recipe.frames:
-        raise ValueError(
-            f"the schedule names {len(schedule)} conditions for {recipe.frames} frames"
-        )
-    foreign = sorted(set(schedule) - set(recipe.conditions))
-    if foreign:
-        raise ValueError(f"the schedule names {foreign}, the recipe has {recipe.conditions}")
-
-
-def _claim(folder: Path, recipe: DriveRecipe, schedule: Sequence[str] | None) -> None:
-    """Marks a folder as this recipe's, or refuses one that is another's."""
-    described = dataclasses.asdict(recipe)
-    if schedule is not None:
-        described["schedule"] = list(schedule)
-    text, mark = json.dumps(described), folder / "recipe.json"
-    if not mark.is_file():
-        disk.save_atomically(mark, text.encode())
-    elif mark.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{folder} holds a drive made with other options: choose another --out, or delete it"
-        )
 
 
 def _paths(folder: Path, recipe: DriveRecipe, index: int, names: Sequence[str]) -> dict[str, Path]:
@@ -196,3 +140,6 @@ def _describe(recipe: DriveRecipe, world: World, schedule: Sequence[str] | None)
             for i in range(recipe.frames)
         ],
     }
+
+
+__all__ = ["DriveRecipe", "write_drive"]
