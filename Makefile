@@ -47,7 +47,7 @@ test: lint
 	$(RUN) python -m pytest -rs
 
 # Every supported Python; PYTHON310=... and so on name an interpreter that is not on the PATH.
-test-all: test
+test-all: lint
 	TORCH_INDEX=$(TORCH_INDEX) .ci/test_pythons 3.10 3.11 3.12
 
 # What was built, not what was computed: out/ may hold days of training.
