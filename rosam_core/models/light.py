@@ -110,6 +110,7 @@ class LightStudent(nn.Module):
     """
 
     size_multiple = 32
+    training_only = ("decoder.auxiliary_head.",)  # parameters that inference does not use
 
     def __init__(self, encoder_checkpoint: str | Path | None = None) -> None:
         super().__init__()

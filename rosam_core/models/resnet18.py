@@ -135,6 +135,8 @@ class ResNet18Student(nn.Module):
     """
 
     size_multiple = 32
+    # Parameters that inference does not use.
+    training_only = ("decoder.heads.1.", "decoder.heads.2.", "decoder.heads.3.")
 
     def __init__(self, encoder_checkpoint: str | Path | None = None) -> None:
         super().__init__()
