@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 FORMAT = "rosam-checkpoint-1"
 
@@ -63,6 +64,57 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of `rosam train` (expected {FORMAT})")
     return state
+
+
+def load_student_weights(student: nn.Module, path: str | Path) -> None:
+    """Starts a student from an earlier run, or from an exported model.
+
+    Args:
+        student: Of the same architecture; its weights are overwritten.
+        path: A checkpoint of `rosam train`, whose averaged weights are taken, or the ONNX file
+            that `rosam export` made of one. The heads that only training uses are not in an ONNX
+            file and stay as they are.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, or of another architecture.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        weights = load_checkpoint(path)["ema"]
+    elif not path.is_file():
+        raise FileNotFoundError(f"no model at {path}; `rosam export` writes one")
+    else:
+        # The graph also holds constants, such as the normalisation of the input.
+        weights = {k: v for k, v in _weights_of_onnx(path).items() if k in student.state_dict()}
+    own = student.state_dict()
+    optional: tuple[str, ...] = ()
+    if path.suffix == ".onnx":
+        optional = ("num_batches_tracked", *getattr(student, "training_only", ()))
+    missing = [k for k in own if k not in weights and not any(part in k for part in optional)]
+    wrong = [k for k, v in weights.items() if k not in own or v.shape != own[k].shape]
+    if missing or wrong:
+        raise ValueError(
+            f"{path} does not hold the weights of this student: {len(missing)} missing, "
+            f"{len(wrong)} that do not fit, such as {(missing + wrong)[0]}; is model.name right?"
+        )
+    student.load_state_dict(weights, strict=False)
+
+
+def _weights_of_onnx(path: Path) -> dict[str, torch.Tensor]:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+    except DecodeError as error:
+        raise ValueError(f"{path} is not an ONNX file, or truncated") from error
+    prefix = "student."
+    return {
+        tensor.name[len(prefix) :]: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in model.graph.initializer
+        if tensor.name.startswith(prefix)
+    }
 
 
 def rng_state() -> dict[str, Any]:

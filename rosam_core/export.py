@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+import onnxscript.ir
+import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
@@ -178,6 +180,9 @@ def export_checkpoint(
 def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
     """Writes a deployed student as one ONNX file of opset 18 with a dynamic batch.
 
+    Every weight keeps its name, so that training can start from the file; the engines fold the
+    batch norms when they load it.
+
     Args:
         model: A `DeployedStudent`, in evaluation mode.
         path: Where.
@@ -197,10 +202,15 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
             output_names=["depth", "confidence"],
             opset_version=OPSET,
             dynamo=True,
+            optimize=False,  # would fold batch norms into weights that no training starts from
             external_data=False,
             dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=64)}},
             verbose=False,
         )
+        graph = onnxscript.ir.load(path)
+        onnxscript.optimizer.fold_constants(graph)
+        onnxscript.optimizer.remove_unused_nodes(graph)
+        onnxscript.ir.save(graph, path)
     onnx.checker.check_model(str(path))
 
 

@@ -15,7 +15,7 @@ class ModelOptions:
 
     name: str = "light"  # light | resnet18
     encoder_checkpoint: str | None = None  # ImageNet weights as timm/torchvision name them
-    init: str | None = None  # checkpoint of an earlier run: start from its averaged weights
+    init: str | None = None  # start from a checkpoint's averaged weights, or an exported .onnx
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from rosam_core.checkpoint import (
     git_commit,
     load_checkpoint,
+    load_student_weights,
     restore_rng_state,
     rng_state,
     save_checkpoint,
@@ -94,7 +95,7 @@ class Trainer:
             recipe.model.name, encoder_checkpoint=recipe.model.encoder_checkpoint
         )
         if recipe.model.init:
-            student.load_state_dict(load_checkpoint(recipe.model.init)["ema"])
+            load_student_weights(student, recipe.model.init)
         if options.channels_last:
             student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(student).eval().requires_grad_(False)

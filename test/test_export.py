@@ -19,7 +19,12 @@ from training_support import write_fake_drives
 
 from rosam_core import export
 from rosam_core.calibrate import fit_to_errors
-from rosam_core.checkpoint import load_checkpoint, rng_state, save_checkpoint
+from rosam_core.checkpoint import (
+    load_checkpoint,
+    load_student_weights,
+    rng_state,
+    save_checkpoint,
+)
 from rosam_core.cli import main
 from rosam_core.commands.export import _other_uses, parse_size, read_results, update_card
 from rosam_core.config import to_yaml
@@ -88,6 +93,30 @@ def resnet18(tmp_path_factory):
     model = folder / "out" / "m.onnx"
     card = export.export_checkpoint(checkpoint, model, (128, 64), 1.5, {"fast": {"ms": 7.0}})
     return Exported(checkpoint, model, card, 1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["light", "resnet18"])
+def test_training_starts_from_the_exported_file(name, request):
+    exported = request.getfixturevalue(name)
+    trained = export.load_student(exported.checkpoint).student
+    again = create_model(name).eval()
+    load_student_weights(again, exported.model)
+    picture = torch.rand(1, 3, 64, 128)
+    with torch.no_grad():
+        for key in ("inverse_depth", "log_b"):
+            assert torch.equal(again(picture)[key], trained(picture)[key])
+
+
+@pytest.mark.slow
+def test_weights_of_another_student_are_refused(light, tmp_path):
+    with pytest.raises(ValueError, match=r"does not hold the weights.*is model\.name right"):
+        load_student_weights(create_model("resnet18"), light.model)
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        load_student_weights(create_model("light"), tmp_path / "none.onnx")
+    (tmp_path / "cut.onnx").write_bytes(light.model.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not an ONNX file, or truncated"):
+        load_student_weights(create_model("light"), tmp_path / "cut.onnx")
 
 
 @pytest.mark.slow
