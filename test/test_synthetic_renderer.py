@@ -93,6 +93,9 @@ def test_what_cannot_be_rendered_is_said(renderer, world) -> None:
         renderer.render([world, generate_world(1, 2, 10.0, (64, 48))], [0, 0], ())
     with pytest.raises(ValueError, match="unknown condition 'snow': use day-clear, night"):
         renderer.render([world], [0], ["snow"])
+    for index in (-1, 8):
+        with pytest.raises(IndexError, match=f"frame {index} of 8"):
+            renderer.render([world], [index], ())
     with pytest.raises(ValueError, match="unknown device 'toaster': use cpu or cuda"):
         Renderer("toaster")
 
@@ -181,3 +184,19 @@ def test_lidar_agrees_with_the_depth(renderer, seed: int) -> None:
 def test_lidar_repeats_itself(world) -> None:
     assert np.array_equal(scan(world, 2), scan(world, 2))
     assert not np.array_equal(scan(world, 2)[:100], scan(world, 3)[:100])
+
+
+@pytest.mark.gpu
+def test_a_gpu_renders_the_same_world(world, everything) -> None:
+    pictures = Renderer("cuda").render([world, world], [3, 3], CONDITIONS)
+    for b in range(2):
+        depth, expected = pictures.depth[b].cpu(), everything.depth[0]
+        same = torch.isclose(depth, expected, rtol=1e-4) | (depth == expected)
+        assert float(same.float().mean()) > 0.999
+        ids = pictures.instances[b].cpu() == everything.instances[0]
+        assert float(ids.float().mean()) > 0.999
+        for name in CONDITIONS:
+            difference = (
+                pictures.images[name][b].cpu().float() - everything.images[name][0].float()
+            )
+            assert float(difference.abs().mean()) < 1, name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -12,11 +14,12 @@ from torch import Tensor
 from rosam_core.drives.synthetic import lamps, light, sensor, shading, shadows
 from rosam_core.drives.synthetic.gbuffer import GBuffer, View, trace
 from rosam_core.drives.synthetic.light import Light
-from rosam_core.drives.synthetic.raycast import Solids, join, solids_of
+from rosam_core.drives.synthetic.raycast import join, solids_of
 from rosam_core.drives.synthetic.textures import noise
 from rosam_core.drives.synthetic.world import World
 
 MAX_DEPTH_M = 250.0  # farther surfaces count as sky: +Inf
+WET = 0.4  # wetness from which it may be raining at night
 BLUR_SHUTTER = 0.1  # shorter exposures are sharp
 FRAME_S = 0.1  # the interval that a shutter share refers to
 MIRROR_SHRINK = 2  # reflections are rendered at half the size
@@ -39,36 +42,75 @@ class Rendered:
     T_world_camera: Tensor
 
 
-def _view(worlds: Sequence[World], indices: Sequence[int], device: torch.device) -> View:
-    poses = [
-        torch.as_tensor(w.camera_pose(i), dtype=torch.float32)
-        for w, i in zip(worlds, indices, strict=True)
-    ]
-    K = [torch.as_tensor(w.camera.K, dtype=torch.float32) for w in worlds]
-    camera = worlds[0].camera
-    return View(
-        torch.stack(poses).to(device), torch.stack(K).to(device), camera.width, camera.height
-    )
+class _Scene:
+    """One instant of b worlds, seen by their cameras; what conditions share is made once."""
 
-
-def _flow(g: GBuffer, view: View, worlds: Sequence[World], indices: Sequence[int]) -> Tensor:
-    """Returns image motion over `FRAME_S` caused by the camera, float[b,h,w,2] [px]."""
-    flows = []
-    for b, (world, index) in enumerate(zip(worlds, indices, strict=True)):
-        ahead = world.travel[index] + world.speed(index) * FRAME_S
-        T = torch.as_tensor(
-            world.camera_pose_at(float(ahead)), dtype=torch.float32, device=g.point.device
+    def __init__(self, worlds: list[World], indices: list[int], device: torch.device) -> None:
+        self.worlds, self.indices = worlds, indices
+        at = list(zip(worlds, indices, strict=True))
+        poses = np.stack([world.camera_pose(index) for world, index in at])
+        cameras = np.stack([world.camera.K for world in worlds])
+        self.view = View(
+            torch.as_tensor(poses, dtype=torch.float32, device=device),
+            torch.as_tensor(cameras, dtype=torch.float32, device=device),
+            worlds[0].camera.width,
+            worlds[0].camera.height,
         )
-        p = (g.point[b] - T[:3, 3]) @ T[:3, :3]
+        self.solids = join([solids_of(world, index, device) for world, index in at])
+        self.g = trace(worlds, self.solids, self.view)
+        self.g.depth = torch.where(self.g.depth < MAX_DEPTH_M, self.g.depth, torch.inf)
+
+    @functools.cached_property
+    def instances(self) -> Tensor:
+        """Object ids, int64[b,h,w]."""
+        seen = (self.g.index >= 0) & torch.isfinite(self.g.depth)
+        return torch.where(seen, self.solids.instance[self.g.index.clamp_min(0)], 0)
+
+    @functools.cached_property
+    def mirror(self) -> GBuffer:
+        """What a wet road shows, at 1/MIRROR_SHRINK of the size."""
+        return trace(self.worlds, self.solids, self.view.mirrored(MIRROR_SHRINK))
+
+    @functools.cached_property
+    def ambient(self) -> Tensor:
+        """Share of skylight, float[b,h,w]."""
+        return shadows.ambient_occlusion(self.solids, self.g, self.view)
+
+    @functools.cached_property
+    def flow(self) -> Tensor:
+        """Image motion over `FRAME_S` caused by the camera, float[b,h,w,2] [px]."""
+        return torch.stack([self._flow(b) for b in range(len(self.worlds))])
+
+    def _flow(self, b: int) -> Tensor:
+        world, index, view = self.worlds[b], self.indices[b], self.view
+        ahead = float(world.travel[index]) + world.speed(index) * FRAME_S
+        T = torch.as_tensor(world.camera_pose_at(ahead)).to(view.K)
+        p = (self.g.point[b] - T[:3, 3]) @ T[:3, :3]
         z = p[..., 2].clamp_min(0.5)
         u = view.K[b, 0, 0] * p[..., 0] / z + view.K[b, 0, 2]
         v = view.K[b, 1, 1] * p[..., 1] / z + view.K[b, 1, 2]
         ys, xs = torch.meshgrid(torch.arange(view.height), torch.arange(view.width), indexing="ij")
-        here = torch.stack([xs, ys], -1).to(u)
-        moved = torch.stack([u, v], -1) - here
-        fits = torch.isfinite(g.depth[b]) & (p[..., 2] > 0.5)
-        flows.append((moved * fits[..., None]).clamp(-120, 120))
-    return torch.stack(flows)
+        moved = torch.stack([u, v], -1) - torch.stack([xs, ys], -1).to(u)
+        fits = torch.isfinite(self.g.depth[b]) & (p[..., 2] > 0.5)
+        return (moved * fits[..., None]).clamp(-120, 120)
+
+    def lamp_light(self, seen: GBuffer, lights: list[Light]) -> Tensor | None:
+        """Returns irradiance of all lamps, float[b,h,w,3], or None by day."""
+        if not any(state.is_night for state in lights):
+            return None
+        return lamps.night_light(self.worlds, self.indices, self.solids, seen, lights, self.view)
+
+    def radiance(self, lights: list[Light]) -> Tensor:
+        """Returns what arrives at the lens, float[b,h,w,3]."""
+        g = self.g
+        has_sun = any(max(state.sun_colour) > 0 for state in lights)
+        sun = shadows.sunlit(self.solids, g, lights, self.view) if has_sun else None
+        ambient = None if any(state.is_night for state in lights) else self.ambient
+        radiance = shading.shade(g, lights, sun, ambient, self.lamp_light(g, lights))
+        if any(state.wetness > 0 for state in lights):
+            below = self.lamp_light(self.mirror, lights)
+            radiance = _wet(radiance, g, self.mirror, lights, below)
+        return light.airlight(radiance, g.depth, g.direction, lights)
 
 
 def _wet(
@@ -131,61 +173,33 @@ class Renderer:
 
         Raises:
             ValueError: The sizes differ, or a condition is unknown.
+            IndexError: A world has no such frame.
         """
         worlds, indices = list(worlds), list(indices)
-        if len({(w.camera.width, w.camera.height) for w in worlds}) != 1:
+        if len({(world.camera.width, world.camera.height) for world in worlds}) != 1:
             raise ValueError("all worlds of a batch need the same image size")
-        view = _view(worlds, indices, self.device)
-        solids = join([solids_of(w, i, self.device) for w, i in zip(worlds, indices, strict=True)])
-        g = trace(worlds, solids, view)
-        g.depth = torch.where(g.depth < MAX_DEPTH_M, g.depth, torch.inf)
-        images = {
-            name: self._condition(name, worlds, indices, solids, g, view) for name in conditions
-        }
-        instances = torch.where(g.index >= 0, solids.instance[g.index.clamp_min(0)], 0)
-        return Rendered(images, g.depth, instances, view.T_world_camera)
+        for world, index in zip(worlds, indices, strict=True):
+            if not 0 <= index < len(world):
+                raise IndexError(f"frame {index} of {len(world)}")
+        scene = _Scene(worlds, indices, self.device)
+        images = {name: self._picture(scene, name) for name in conditions}
+        return Rendered(images, scene.g.depth, scene.instances, scene.view.T_world_camera)
 
-    def _condition(
-        self,
-        name: str,
-        worlds: list[World],
-        indices: list[int],
-        solids: Solids,
-        g: GBuffer,
-        view: View,
-    ) -> Tensor:
-        lights = [light.random_light(world.seed, name) for world in worlds]
-        cameras = [
-            sensor.random_sensor(world.seed, name, state.wetness > 0.4)
-            for world, state in zip(worlds, lights, strict=True)
-        ]
-        is_night = any(state.is_night for state in lights)
-        has_sun = any(max(state.sun_colour) > 0 for state in lights)
-        sun = shadows.sunlit(solids, g, lights, view) if has_sun else None
-        ambient = None if is_night else shadows.ambient_occlusion(solids, g, view)
-
-        def lamp_light(seen: GBuffer) -> Tensor | None:
-            if not is_night:
-                return None
-            return lamps.night_light(worlds, indices, solids, seen, lights, view)
-
-        radiance = shading.shade(g, lights, sun, ambient, lamp_light(g))
-        if any(state.wetness > 0 for state in lights):
-            mirror = trace(worlds, solids, view.mirrored(MIRROR_SHRINK))
-            radiance = _wet(radiance, g, mirror, lights, lamp_light(mirror))
-        radiance = light.airlight(radiance, g.depth, g.direction, lights)
-        moves = max(camera.shutter for camera in cameras) > BLUR_SHUTTER
-        flow = _flow(g, view, worlds, indices) if moves else None
+    def _picture(self, scene: _Scene, condition: str) -> Tensor:
+        """Returns uint8[b,h,w,3]."""
+        lights = [light.random_light(world.seed, condition) for world in scene.worlds]
+        radiance = scene.radiance(lights)
         pictures = []
-        for b, camera in enumerate(cameras):
+        for b, (world, state) in enumerate(zip(scene.worlds, lights, strict=True)):
+            camera = sensor.random_sensor(world.seed, condition, state.wetness > WET)
             image = radiance[b : b + 1].permute(0, 3, 1, 2).contiguous()
-            if flow is not None and camera.shutter > BLUR_SHUTTER:
-                image = sensor.motion_blur(image, flow[b : b + 1] * camera.shutter)
+            if camera.shutter > BLUR_SHUTTER:
+                image = sensor.motion_blur(image, scene.flow[b : b + 1] * camera.shutter)
             if camera.rain > 0:
-                streaks = torch.Generator().manual_seed(camera.seed + 104729 * indices[b])
+                streaks = torch.Generator().manual_seed(camera.seed + 104729 * scene.indices[b])
                 image = sensor.add_streaks(image, camera.rain, streaks)
             if camera.drops:
                 on_lens = torch.Generator().manual_seed(camera.seed)  # drops stay where they are
                 image = sensor.add_drops(image, camera.drops, on_lens)
-            pictures.append(sensor.expose(image, camera, indices[b]))
+            pictures.append(sensor.expose(image, camera, scene.indices[b]))
         return torch.stack(pictures)
