@@ -252,3 +252,12 @@ def test_conditions_per_drive_are_drawn_from_the_seed(tmp_path: Path) -> None:
 
 def test_the_recipe_is_kept_beside_the_drive(finished: Path) -> None:
     assert json.loads((finished / "recipe.json").read_text())["seed"] == 7
+
+
+def test_conditions_in_turn_by_the_command(tmp_path: Path) -> None:
+    for _ in range(2):  # the second run finds everything rendered
+        assert main(command(tmp_path, "--in-turn", "--workers", "2")) == 0
+    drive = SyntheticDrive(tmp_path / "drive_000007", "recorded")
+    assert drive.conditions == ["day-clear", "day-clear", "fog"]
+    assert [frame.condition for frame in drive] == drive.conditions
+    assert not (tmp_path / "drive_000007" / "images" / "fog" / "000000.png").exists()

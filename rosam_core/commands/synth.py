@@ -178,12 +178,17 @@ def _render(
     indices: Sequence[int] | None,
     counts: bool,
 ) -> None:
-    from rosam_core.drives.playback import split_conditions
     from rosam_core.drives.synthetic.writer import write_drive
 
     progress = _count if counts else lambda done: None
-    schedule = split_conditions(recipe.conditions, recipe.frames) if in_turn else None
-    write_drive(folder, recipe, progress, schedule, device, indices)
+    write_drive(folder, recipe, progress, _schedule(recipe, in_turn), device, indices)
+
+
+def _schedule(recipe: DriveRecipe, in_turn: bool) -> list[str] | None:
+    """Returns the condition of every frame, or None for all conditions in each."""
+    from rosam_core.drives.playback import split_conditions
+
+    return split_conditions(recipe.conditions, recipe.frames) if in_turn else None
 
 
 def _plan(args: argparse.Namespace, recipes: dict[Path, DriveRecipe]) -> list[list[Job]]:
@@ -211,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     recipes = _recipes(args)
     for folder, recipe in recipes.items():
         folder.mkdir(parents=True, exist_ok=True)
-        recipe.claim(folder)
+        recipe.claim(folder, _schedule(recipe, args.in_turn))
     rounds = _plan(args, recipes)
     total = args.drives * args.frames
     context = multiprocessing.get_context("spawn")
