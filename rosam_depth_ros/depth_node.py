@@ -190,7 +190,7 @@ def _keep_freed_memory() -> None:
     """Lets glibc keep freed blocks of up to 64 MB for the next frame.
 
     By default every image-sized buffer is given back to the kernel and faulted in again page by
-    page: 0.7 of the 0.8 ms that a 1 MB message took on a virtual machine.
+    page, which takes most of the time that filling a message does.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent outside glibc
     if mallopt is not None:

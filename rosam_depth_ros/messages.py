@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from rosam_core.runtime.camera_model import camera_of_info
-from rosam_core.runtime.image_codec import ImageDecodeError, decode_compressed, decode_image
+from rosam_core.runtime.image_codec import ImageDecodeError, decode_message
 from rosam_core.runtime.pointcloud import FIELDS, POINT_STEP, organized_cloud
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
 
@@ -31,18 +31,9 @@ def image_to_rgb(message: Image | CompressedImage) -> UInt8:
     Raises:
         ImageDecodeError: The encoding is not known or the data do not fit it.
     """
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.format, memoryview(message.data))
-    if message.encoding in CV_BRIDGE_ENCODINGS:
+    if isinstance(message, Image) and message.encoding in CV_BRIDGE_ENCODINGS:
         return _by_cv_bridge(message)
-    return decode_image(
-        message.encoding,
-        message.width,
-        message.height,
-        message.step,
-        bool(message.is_bigendian),
-        memoryview(message.data),
-    )
+    return decode_message(message)
 
 
 def _by_cv_bridge(message: Image) -> UInt8:

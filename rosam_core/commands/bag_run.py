@@ -22,7 +22,6 @@ from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_cameras import (
     CameraTopic,
     choose_cameras,
-    decode_picture,
     load_camera_file,
 )
 from rosam_core.drives.bag_reader import BagMessage, BagReader, DamagedBagError
@@ -30,6 +29,7 @@ from rosam_core.drives.bag_writer import BagWriter, encode_picture
 from rosam_core.engines.registry import default_model_path, load_engine
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
+from rosam_core.runtime.image_codec import decode_message
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction
 
@@ -263,7 +263,7 @@ def _process_image(
         return
     try:
         decoded = message.decode()
-        picture = decode_picture(decoded)
+        picture = decode_message(decoded)
         camera = job.camera_for(picture.shape[1], picture.shape[0])
     except ValueError as error:
         job.skipped[str(error)] += 1

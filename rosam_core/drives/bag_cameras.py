@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rosam_core.runtime.camera_model import camera_from_info, camera_of_info
-from rosam_core.runtime.image_codec import decode_compressed, decode_image
-from rosam_core.types import Camera, UInt8
+from rosam_core.runtime.image_codec import decode_message
+from rosam_core.types import Camera
 
 if TYPE_CHECKING:
     from rosam_core.drives.bag_reader import BagMessage, BagReader
@@ -77,24 +77,6 @@ class OtherImageTopic:
     reason: str
 
 
-def decode_picture(message: Any) -> UInt8:
-    """Returns the pixels of a decoded Image or CompressedImage message, uint8[H,W,3] RGB.
-
-    Raises:
-        ImageDecodeError: The picture is damaged or of an unknown encoding.
-    """
-    if hasattr(message, "format"):
-        return decode_compressed(message.format, message.data)
-    return decode_image(
-        message.encoding,
-        message.width,
-        message.height,
-        message.step,
-        bool(message.is_bigendian),
-        message.data,
-    )
-
-
 def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopic]]:
     """Returns the camera topics of a bag and the image topics that are none, by name."""
     images = bag.topics_of_type(IMAGE, COMPRESSED_IMAGE)
@@ -135,7 +117,7 @@ def _examine(
             return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
         if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
             return OtherImageTopic(first.topic, count, "is a coloured depth image")
-        height, width = decode_picture(message).shape[:2]
+        height, width = decode_message(message).shape[:2]
     except ValueError as error:  # later images may still be good
         problems.append(f"its first image: {error}")
     name = pair_info(first.topic, frame_id, infos, broken_infos)

@@ -13,7 +13,6 @@ from rosam_core.drives.bag_cameras import (
     CAMERA_INFO,
     CameraTopic,
     choose_cameras,
-    decode_picture,
     load_camera_file,
 )
 from rosam_core.drives.bag_messages import read_points
@@ -21,6 +20,7 @@ from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, Damage
 from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
+from rosam_core.runtime.image_codec import decode_message
 from rosam_core.types import Camera, Float32, Frame
 
 __all__ = [
@@ -115,7 +115,7 @@ class RosbagDrive(Drive):
             raise IndexError(f"frame {index} of {len(self)}")
         message = self._read(self.image_topic, self._images[index])
         decoded = message.decode()
-        image = decode_picture(decoded)
+        image = decode_message(decoded)
         camera = self._camera or self._camera_at(message.log_ns)
         frame_id, stamp = decoded.header.frame_id, message.stamp_ns
         T_world_camera = None

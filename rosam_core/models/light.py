@@ -27,7 +27,7 @@ class SceneContext(nn.Module):
     """Adds to every position what its image row and the whole image look like.
 
     Metric scale, the horizon and the weather are properties of the picture, not of a patch; row
-    and image means make them available everywhere for less than 0.1 ms.
+    and image means make them available everywhere at little cost.
     """
 
     def __init__(self, channels: int) -> None:

@@ -12,8 +12,8 @@ from rosam_core.types import Float32
 class BufferPool:
     """Hands out float32[H,W] arrays, again and again the same ones where it is safe.
 
-    Fresh memory costs a page fault for every 4 KiB that is written: 2 x 1600x900 float32 cost
-    5 ms a frame that way, more than all arithmetic on them. An array is handed out again only
+    Fresh memory costs a page fault for every 4 KiB that is written, which
+    at 1600x900 takes longer than all arithmetic on the arrays. An array is handed out again only
     when nothing but the pool refers to it, neither itself nor a view nor a buffer of it, so a
     caller may keep what it got for as long as it likes. Not safe to share by threads.
     """

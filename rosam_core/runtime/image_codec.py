@@ -132,6 +132,27 @@ def decode_image(
     return rgb
 
 
+def decode_message(message: Any) -> UInt8:
+    """Returns the pixels of an Image or CompressedImage message, uint8[H,W,3] RGB.
+
+    Args:
+        message: Of rclpy or of rosbags: only its fields count.
+
+    Raises:
+        ImageDecodeError: The picture is damaged or of an unknown encoding.
+    """
+    if hasattr(message, "format"):
+        return decode_compressed(message.format, message.data)
+    return decode_image(
+        message.encoding,
+        message.width,
+        message.height,
+        message.step,
+        bool(message.is_bigendian),
+        message.data,
+    )
+
+
 def decode_compressed(format: str, data: Buffer) -> UInt8:
     """Returns the picture of a `sensor_msgs/CompressedImage` as RGB.
 
