@@ -24,6 +24,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = ROOT / "config" / "fastdds_shm.xml"
+QUEUE = 10
+"""Of the publisher and the subscriber, as of a camera's driver: they must not lose what is counted
+against the node."""
 BLOCK_S = 10
 """Length of a block before the other one takes its turn [s]."""
 
@@ -176,10 +179,10 @@ def publish(args: argparse.Namespace) -> int:
     f = 0.8 * width
     info.k = [f, 0.0, width / 2, 0.0, f, height / 2, 0.0, 0.0, 1.0]
     info.p = [f, 0.0, width / 2, 0.0, 0.0, f, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-    to_info = node.create_publisher(CameraInfo, "/bench/info", QoSProfile(depth=1))
+    to_info = node.create_publisher(CameraInfo, "/bench/info", QoSProfile(depth=QUEUE))
     publishers = {
-        "depth": (node.create_publisher(type(message), topic, QoSProfile(depth=1)), message),
-        "echo": (node.create_publisher(Image, "/bench/echo/in", QoSProfile(depth=1)), raw),
+        "depth": (node.create_publisher(type(message), topic, QoSProfile(depth=QUEUE)), message),
+        "echo": (node.create_publisher(Image, "/bench/echo/in", QoSProfile(depth=QUEUE)), raw),
     }
     to_info_and_images = [to_info, *(p for p, _ in publishers.values())]
     deadline = time.monotonic() + 30
@@ -194,9 +197,11 @@ def publish(args: argparse.Namespace) -> int:
         kind, count = line.split()
         for target in ("depth", "echo") if kind == "warm" else (kind,):
             publisher, outgoing = publishers[target]
-            start = time.monotonic()
-            for index in range(int(count)):
-                time.sleep(max(0.0, start + index / args.rate - time.monotonic()))
+            due = time.monotonic()
+            for _ in range(int(count)):
+                time.sleep(max(0.0, due - time.monotonic()))
+                # A camera never catches up: after a stall its frames are a period apart again.
+                due = max(due, time.monotonic()) + 1 / args.rate
                 if target == "depth":
                     to_info.publish(info)
                 now = time.time_ns()
@@ -249,14 +254,14 @@ def subscribe(args: argparse.Namespace) -> int:
     ns = "/bench/depth"
     for topic, kind in ((f"{ns}/depth/image", "depth"), ("/bench/echo/out", "echo")):
         node.create_subscription(
-            Image, topic, lambda message, kind=kind: note(kind, message), QoSProfile(depth=1)
+            Image, topic, lambda message, kind=kind: note(kind, message), QoSProfile(depth=QUEUE)
         )
     # A robot takes the others as well; their cost to the node belongs to the measurement.
     ignore = lambda _: None  # noqa: E731
-    node.create_subscription(Image, f"{ns}/confidence/image", ignore, QoSProfile(depth=1))
+    node.create_subscription(Image, f"{ns}/confidence/image", ignore, QoSProfile(depth=QUEUE))
     for name in ("depth", "confidence"):
         node.create_subscription(
-            CameraInfo, f"{ns}/{name}/camera_info", ignore, QoSProfile(depth=1)
+            CameraInfo, f"{ns}/{name}/camera_info", ignore, QoSProfile(depth=QUEUE)
         )
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()

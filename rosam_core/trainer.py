@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -69,13 +70,15 @@ class Trainer:
         if (out / "last.pt").exists() and not resume:
             raise ValueError(f"{out} already holds a run: add --resume, or choose another --out")
         torch.set_num_threads(options.threads)
+        processes, machines = _torchrun_processes()
         self.fabric = Fabric(
             accelerator=options.accelerator,
-            devices="auto" if _under_torchrun() else 1,
+            strategy="ddp" if processes * machines > 1 else "auto",
+            devices=processes,
+            num_nodes=machines,
             precision=options.precision,  # type: ignore[arg-type]
         )
-        if _under_torchrun():
-            self.fabric.launch()
+        self.fabric.launch()
         self.fabric.seed_everything(recipe.seed, verbose=False)
 
         size = (data.width, data.height)
@@ -148,11 +151,12 @@ class Trainer:
                 self.focal_range[1] = max(self.focal_range[1], float(focal.max()))
                 self.step += 1
                 self.elapsed_s = time.monotonic() - started
+                self._agree()
                 progress.update()
                 last = self._progress() >= 1 or self.stopped
                 if self.step % options.log_every == 0 or last:
                     seconds = max(self.elapsed_s - before[1], 1e-9)
-                    rate = (self.step - before[0]) * len(focal) / seconds
+                    rate = (self.step - before[0]) * len(focal) * self.fabric.world_size / seconds
                     progress.set_postfix(loss=f"{values['loss']:.3f}", images_s=f"{rate:.1f}")
                     records.write("train", self.step, self.elapsed_s / 60, values)
                 if self.step % options.val_every == 0 or (last and not self.stopped):
@@ -194,6 +198,17 @@ class Trainer:
         self._average_weights()
         values = {name: float(mean.detach()) for name, mean in means.items()}
         return {"loss": float(loss.detach()), **values, "rate": rate, "gradient_norm": float(norm)}
+
+    def _agree(self) -> None:
+        """Shares the first process's clock, signals, and the focal lengths, among all of them."""
+        if self.fabric.world_size == 1:
+            return
+        clock = self.elapsed_s if self.fabric.is_global_zero else 0.0
+        nearest, farthest = self.focal_range
+        state = torch.tensor([clock, self.stopped, -nearest, farthest], dtype=torch.float64)
+        state = self.fabric.all_reduce(state.to(self.fabric.device), reduce_op="max")
+        self.elapsed_s, self.stopped = float(state[0]), bool(state[1])
+        self.focal_range = [-float(state[2]), float(state[3])]
 
     def _progress(self) -> float:
         """Returns how much of the run is done, in [0, 1], by steps or by time."""
@@ -330,5 +345,9 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _under_torchrun() -> bool:
-    return torch.distributed.is_torchelastic_launched()
+def _torchrun_processes() -> tuple[int, int]:
+    """Returns the training processes on this machine and the machines, 1 and 1 on its own."""
+    if not torch.distributed.is_torchelastic_launched():
+        return 1, 1
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return local, int(os.environ["WORLD_SIZE"]) // local

@@ -94,6 +94,22 @@ def test_depth_lies_where_the_picture_shows_it(size, pattern):
     assert abs(in_pixels).max() < 0.7  # half a pixel, and the rounding of the picture
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_wide_view_is_a_band_of_the_frame_between_bars(seed):
+    wide = options(wide=1.0, wide_aspect=4.0)
+    picture, truth = rows(CAMERA)
+    size = (120, 80)
+    image, depth, focal = random_view(
+        picture, truth, CAMERA, size, wide, np.random.default_rng(seed)
+    )
+    assert image.shape == (80, 120, 3)
+    assert focal == pytest.approx(75, rel=0.02)  # its width fills the picture, half as wide
+    seen = np.flatnonzero(~np.isnan(depth).all(axis=1))
+    assert 29 <= len(seen) <= 80  # 4:1 to the frame's own 3:2
+    assert abs(np.diff(depth[seen, 60]) - 2).max() <= 1  # not squeezed
+    assert (image[away_from_edges(np.isnan(depth))] == 0).all()
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_focal_length_is_that_of_the_geometry(seed):
     """Pixels of the frame for each pixel of the view, measured across and down."""

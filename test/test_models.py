@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 from rosam_core.models import create_model
 from rosam_core.models.common import ImageNormalisation, load_encoder, split_head, student_output
+from rosam_core.models.mobilenetv4 import ConvNorm
 
 pytestmark = pytest.mark.torch
 
@@ -71,6 +72,22 @@ def test_every_parameter_learns(student):
     without = [n for n, p in student.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
     student.zero_grad()
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_strided_depthwise_convolution_trains_as_torch_computes_it(kernel):
+    torch.manual_seed(0)
+    block = ConvNorm(6, 6, kernel, stride=2, groups=6).train()
+    x, y = (torch.randn(2, 6, 9, 12).requires_grad_() for _ in range(2))
+    y.data.copy_(x.data)
+    ours, its = block(x), block.act(block.bn(block.conv(y)))
+    torch.testing.assert_close(ours, its)
+    ours.square().sum().backward()
+    gradient = block.conv.weight.grad.clone()
+    block.zero_grad()
+    its.square().sum().backward()
+    torch.testing.assert_close(x.grad, y.grad)
+    torch.testing.assert_close(gradient, block.conv.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 def test_one_image_does_not_see_the_others_of_its_batch(student):

@@ -111,6 +111,35 @@ def test_it_learns_a_handful_of_frames(drives, tmp_path):
     assert last < first - 0.5, (first, last)
 
 
+@pytest.mark.slow
+def test_two_processes_share_every_step(drives, tmp_path):
+    """Each takes its part of the samples; averaged gradients keep them one model."""
+    out = tmp_path / "run"
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run += ["-m", "rosam_core.cli", "train", str(RECIPES[0]), "--out", str(out)]
+    run += [*small_overrides(drives), "train.steps=4", "train.weight_decay=0"]
+    done = subprocess.run(
+        run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = load_checkpoint(out / "last.pt")
+    assert two["step"] == 4
+
+    # One process with batches of four sees the same samples; only the batch norms, which each
+    # process computes over its own two pictures, differ.
+    train(
+        small(drives, "train.steps=4", "train.batch_size=4", "train.weight_decay=0"),
+        tmp_path / "one",
+    )
+    one = load_checkpoint(tmp_path / "one/last.pt")
+    assert one["focal_range"] == two["focal_range"]
+    name = "decoder.head.bias"
+    started = Trainer(small(drives), tmp_path / "start", resume=False).student.state_dict()[name]
+    step_one, step_two = one["model"][name] - started, two["model"][name] - started
+    assert float(step_one.abs().max()) > 1e-5
+    torch.testing.assert_close(step_two, step_one, rtol=0.2, atol=1e-5)
+
+
 def test_a_bad_pixel_names_term_and_frame(drives, tmp_path):
     trainer = Trainer(small(drives), tmp_path / "run", resume=False)
     whole = trainer.samples.__class__.__getitem__

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fov",
         type=_number(5, 170),
         default=None,
-        help="horizontal field of view in degrees (default: random, 40-95)",
+        help="horizontal field of view in degrees (default: random, 40-110)",
     )
     add("--png", action="store_true", help="store images losslessly instead of as JPEG")
     add("--lidar", action="store_true", help="simulate a 32-beam lidar")

@@ -17,6 +17,8 @@ class AugmentationOptions:
     flip: float = 0.5  # mirrored left to right
     crop: tuple[float, float] = (0.5, 1.0)  # width of the window, relative to the image
     full_view: float = 0.3  # the whole image, letterboxed as the runtime does
+    wide: float = 0.1  # a band of it, up to `wide_aspect` times as wide as high, letterboxed too
+    wide_aspect: float = 3.5
     aspect: float = 0.06  # fx and fy differ by up to this fraction
     rotate: float = 0.25  # camera roll, up to `rotate_deg`
     rotate_deg: float = 4.0
@@ -57,7 +59,10 @@ def random_view(
     width, height = size
     if rng.random() < options.rotate:
         image, depth = _rotated(image, depth, camera, rng.uniform(-1, 1) * options.rotate_deg)
-    if rng.random() < options.full_view:
+    shape = rng.random()
+    if shape < options.wide:
+        image, depth, camera = _band(image, depth, camera, options.wide_aspect, rng)
+    if shape < options.wide + options.full_view:
         scale = min(width / camera.width, height / camera.height)
         window_w, window_h = width / scale, height / scale
     else:
@@ -122,6 +127,17 @@ def _rotated(
     image = cv2.warpAffine(image, matrix, shape, flags=cv2.INTER_LINEAR)
     depth = cv2.warpAffine(depth, matrix, shape, flags=cv2.INTER_NEAREST, borderValue=float("nan"))
     return image, depth
+
+
+def _band(
+    image: UInt8, depth: Float32, camera: Camera, widest: float, rng: np.random.Generator
+) -> tuple[UInt8, Float32, Camera]:
+    """Cuts rows off a frame, as if from a camera of a wider format."""
+    aspect = rng.uniform(camera.width / camera.height, widest)
+    height = min(max(round(camera.width / aspect), 8), camera.height)
+    top = int(rng.integers(0, camera.height - height + 1))
+    rows = slice(top, top + height)
+    return image[rows], depth[rows], dataclasses.replace(camera, cy=camera.cy - top, height=height)
 
 
 def mix_conditions(first: UInt8, second: UInt8, rng: np.random.Generator) -> UInt8:

@@ -6,6 +6,7 @@ Qin et al., "MobileNetV4: Universal Models for the Mobile Ecosystem", ECCV 2024,
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 ENCODER_CHANNELS = (32, 32, 64, 96, 128)
 """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image size."""
@@ -45,7 +46,16 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float[b,c_in,h,w] to float[b,c_out,h/stride,w/stride]."""
-        return self.act(self.bn(self.conv(x)))
+        conv = self.conv
+        if self.training and conv.groups > 1 and conv.stride != (1, 1) and x.device.type == "cpu":
+            # The same numbers. Torch's backward of a strided depthwise convolution on a CPU is so
+            # slow that computing all positions and dropping some trains a fifth faster.
+            all_positions = functional.conv2d(
+                x, conv.weight, padding=conv.padding, groups=conv.groups
+            )
+            row, column = conv.stride
+            return self.act(self.bn(all_positions[..., ::row, ::column]))
+        return self.act(self.bn(conv(x)))
 
 
 class ConvBlock(nn.Module):

@@ -11,7 +11,7 @@ from rosam_core.drives.synthetic import objects, vehicles
 from rosam_core.drives.synthetic.parts import Kind, Part, jitter
 from rosam_core.drives.synthetic.street import REACH_M, Street
 
-START_M = -25.0  # objects stand from here on, behind the camera's start
+BEHIND_M = 25.0  # objects stand from here on, behind the start of a camera that looks ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,8 +307,11 @@ def _add_traffic(
             )
 
 
-def _add_horizon(b: _Builder, end: float) -> None:
+def _add_horizon(b: _Builder, start: float, end: float, yaw: float) -> None:
     rng = b.rng
+    near, ahead = 0.4 * end, 1.0
+    if math.cos(yaw) < 0:
+        near, ahead = 0.4 * start, -1.0
     for _ in range(int(rng.integers(3, 9))):
         size = rng.uniform(60, 160)
         far, angle = rng.uniform(190, 400) + size / 2, rng.uniform(-1.4, 1.4)
@@ -316,7 +319,11 @@ def _add_horizon(b: _Builder, end: float) -> None:
         colour = jitter(rng, (0.08, 0.12, 0.06), 0.3)
         hill = [Part((0, 0, 0), (size * 0.5, size, height), Kind.FOLIAGE, colour, is_round=True)]
         b.add(
-            hill, end * 0.4 + far * math.cos(angle), far * math.sin(angle), angle, is_scenery=True
+            hill,
+            near + ahead * far * math.cos(angle),
+            far * math.sin(angle),
+            angle,
+            is_scenery=True,
         )
     if b.street.style != "park":
         for _ in range(int(rng.integers(0, 14))):
@@ -324,7 +331,7 @@ def _add_horizon(b: _Builder, end: float) -> None:
             parts = objects.building(rng, rng.uniform(15, 40), 20, rng.uniform(8, 45))
             b.add(
                 parts,
-                end * 0.5 + far * math.cos(angle),
+                1.25 * near + ahead * far * math.cos(angle),
                 far * math.sin(angle) + np.sign(angle) * 40,
                 angle - math.pi / 2,
                 is_scenery=True,
@@ -338,6 +345,7 @@ def lay_out(
     lane: float,
     turn_at: int | None,
     traffic_speed: float,
+    yaw: float,
 ) -> list[Placed]:
     """Fills a street with everything that stands or moves on it.
 
@@ -348,10 +356,14 @@ def lay_out(
         lane: Lateral position of the camera's lane [m].
         turn_at: Index of the side street that the camera turns into, or None.
         traffic_speed: Typical speed of the other vehicles [m/s].
+        yaw: Where the camera looks, relative to where it goes [rad].
     """
     builder = _Builder(rng, street)
-    start, end = START_M, length + REACH_M
+    # The street reaches as far as is seen: ahead, behind, or half as far both ways at the sides.
+    forward, backward = (min(max(0.5 + s * math.cos(yaw), 0.0), 1.0) for s in (1, -1))
+    start = -max(BEHIND_M, REACH_M * backward)
+    end = length + max(BEHIND_M, REACH_M * forward)
     _add_road_side(builder, start, end, turn_at is not None)
     _add_traffic(builder, start, end, lane, turn_at, traffic_speed)
-    _add_horizon(builder, end)
+    _add_horizon(builder, start, end, yaw)
     return builder.placed

@@ -19,9 +19,9 @@ def random_camera(
         rng: Source of every choice.
         width: Image width [px].
         height: Image height [px].
-        fov_deg: Horizontal field of view [degrees], random from 40 to 95 if None.
+        fov_deg: Horizontal field of view [degrees], random from 40 to 110 if None.
     """
-    fov = fov_deg if fov_deg is not None else float(rng.uniform(40, 95))
+    fov = fov_deg if fov_deg is not None else float(rng.uniform(40, 110))
     f = width / (2 * math.tan(math.radians(fov) / 2))
     cx = (width - 1) / 2 + width * rng.uniform(-0.04, 0.04)
     cy = (height - 1) / 2 + height * rng.uniform(-0.06, 0.06)

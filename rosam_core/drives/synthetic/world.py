@@ -129,7 +129,7 @@ def generate_world(
         frames: Length of the drive, >= 1.
         fps: Frames a second, > 0.
         size: Width and height of the images [px].
-        fov_deg: Horizontal field of view; random between 40 and 95 degrees if None.
+        fov_deg: Horizontal field of view; random between 40 and 110 degrees if None.
 
     Raises:
         ValueError: A count, a rate or a size is not positive.
@@ -146,7 +146,7 @@ def generate_world(
         height,
         math.radians(rng.normal(0.5, 1.8)),
         math.radians(rng.normal(0, 0.8)),
-        math.radians(rng.normal(0, 1.5) if rng.random() < 0.8 else rng.uniform(-60, 60)),
+        math.radians(rng.normal(0, 1.5) if rng.random() < 0.6 else rng.uniform(-180, 180)),
     )
     street_rng, speed_seed = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
     street = random_street(street_rng, frames / fps * 14)
@@ -155,7 +155,7 @@ def generate_world(
     lane = street.side * (int(rng.integers(0, street.lanes)) + 0.5) * street.lane_width
     path, turn_at = ego_path(rng, street, lane, length)
     traffic_speed = max(3.0, length / max(frames / fps, 0.1))
-    placed = lay_out(rng, street, length, lane, turn_at, traffic_speed)
+    placed = lay_out(rng, street, length, lane, turn_at, traffic_speed, mount[3])
     shape, material, owner = [], [], []
     for i, thing in enumerate(placed):
         for part in thing.parts:
