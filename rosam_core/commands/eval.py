@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rosam_core.types import CONDITIONS
 
+if TYPE_CHECKING:
+    from rosam_core.evaluation.protocol import Evaluation, Predict
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `rosam eval`."""
+    """Adds the options of `rosam eval` and `rosam eval compare`."""
+    actions = parser.add_subparsers(dest="action", metavar="[compare]")
+    text = "print the paired differences of two evaluations of the same frames"
+    comparing = actions.add_parser("compare", help=text, description=text)
+    comparing.add_argument("first", type=Path, help="file written by `rosam eval --json FILE`")
+    comparing.add_argument("second", type=Path, help="the same for another model")
+    comparing.add_argument("--median", action="store_true", help="compare median-scaled figures")
+    comparing.add_argument("--json", action="store_true", help="print one JSON object")
+
     parser.add_argument("--model", type=Path, help="ONNX model; the packaged one by default")
     parser.add_argument(
         "--drive",
         type=Path,
-        required=True,
-        help="synthetic drive or folder of them, nuScenes root, or bag with lidar",
+        help="what to score: synthetic drive or folder of them, nuScenes root, or bag with lidar",
     )
     parser.add_argument("--kind", choices=("auto", "synthetic", "nuscenes", "bag"), default="auto")
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="score these depth maps instead of a model: [SCENE/][CAMERA_]N.npy in metres or "
+        ".png of 16 bits, N = stamp in ns or index of the frame",
+    )
+    parser.add_argument(
+        "--png-scale", type=float, default=256.0, help="value of a PNG at 1 m (default: 256)"
+    )
     parser.add_argument(
         "--condition", action="append", choices=CONDITIONS, help="only this one; may be repeated"
     )
     parser.add_argument("--min-depth", type=float, default=0.1, help="scored from here [m]")
     parser.add_argument("--max-depth", type=float, default=80.0, help="scored up to here [m]")
+    parser.add_argument("--flip", action="store_true", help="measure flip post-processing as well")
     parser.add_argument(
         "--median", action="store_true", help="print only the median-scaled figures"
     )
@@ -34,59 +58,152 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="what runs the network")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 = one per core")
     parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write one HTML page with plots and frames"
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
         metavar="FILE",
-        help="write the figures to this file, or print them as JSON",
+        help="write the figures, of every frame too, to this file, or print them as JSON",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs `rosam eval`."""
+    if args.action == "compare":
+        return _compare(args)
+    if args.drive is None:
+        raise ValueError("nothing to score: name a drive with --drive (see rosam eval --help)")
+    if args.predictions and (args.model or args.flip):
+        raise ValueError("--predictions scores files, so --model and --flip have no meaning")
+    for path in (args.report, args.json if args.json != "-" else None):
+        if path is not None and Path(path).is_dir():
+            raise ValueError(f"{path} is a folder: name a file")
+    if args.predictions:
+        from rosam_core.evaluation.predictions import SavedPredictions
+
+        saved = SavedPredictions(args.predictions, args.png_scale)
+        about = {"predictions": str(args.predictions), "files": len(saved.files)}
+        return _score(args, saved, args.predictions.name, about)
     from rosam_core.engines.registry import default_model_path, load_engine
-    from rosam_core.evaluation.protocol import score_drives
-    from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
+    from rosam_core.evaluation.predictions import ModelPredictions
     from rosam_core.runtime.pipeline import DepthPipeline
 
     model = args.model or default_model_path()
     engine = load_engine(model, engine=args.engine, threads=args.threads)
     try:
-        scores, left_out = score_drives(
-            DepthPipeline(engine),
-            args.drive,
-            kind=args.kind,
-            conditions=args.condition or (),
-            min_depth_m=args.min_depth,
-            max_depth_m=args.max_depth,
-            camera_height_m=args.camera_height,
-            limit=args.limit,
-        )
+        card = engine.card
+        about = {"model": card.name, "sha256": card.sha256, "engine": engine.name}
+        return _score(args, ModelPredictions(DepthPipeline(engine), args.flip), card.name, about)
     finally:
         engine.close()
-    result = by_condition(scores)
+
+
+def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[str, Any]) -> int:
+    from rosam_core.evaluation.compare import frame_rows
+    from rosam_core.evaluation.protocol import score_drives
+    from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
+
+    found = score_drives(
+        predict,
+        args.drive,
+        kind=args.kind,
+        conditions=args.condition or (),
+        min_depth_m=args.min_depth,
+        max_depth_m=args.max_depth,
+        camera_height_m=args.camera_height,
+        limit=args.limit,
+    )
+    result = by_condition(found.scores)
     report = {
-        "model": engine.card.name,
-        "sha256": engine.card.sha256,
-        "engine": engine.name,
+        **about,
         "drive": str(args.drive),
         "range_m": [args.min_depth, args.max_depth],
-        "frames_without_truth": left_out,
+        "protocol": "per image, then mean over images; 95 % intervals: bootstrap over scenes",
+        "frames_without_truth": found.without_truth,
+        "frames_skipped": found.skipped,
         "conditions": result,
     }
+    if args.report:
+        _write_page(args, found, result, predict, name, about)
     if args.json == "-":
         print(json.dumps(finite(report), indent=2))
         return 0
     rows = table_rows(result, ("median_scaled",) if args.median else ("metric", "median_scaled"))
     print(
-        f"{engine.card.name} on {args.drive}: truth {args.min_depth:g} to {args.max_depth:g} m, "
+        f"{name} on {args.drive}: truth {args.min_depth:g} to {args.max_depth:g} m, "
         "mean over images"
     )
     print(format_table(rows))
-    if left_out:
-        print(f"{left_out} frames without depth or lidar were left out")
+    _print_intervals(result)
+    if found.without_truth:
+        print(f"{found.without_truth} frames without depth or lidar were left out")
+    for line in found.skipped[:5]:
+        print(f"skipped {line}")
+    if len(found.skipped) > 5:
+        print(f"... {len(found.skipped)} frames skipped in all")
     if args.json:
         path = Path(args.json)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(finite({**report, "frames": frame_rows(found.scores)}), indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+    if args.report:
+        print(f"report: {args.report}")
+    return 0
+
+
+def _print_intervals(result: dict[str, Any]) -> None:
+    """Prints the interval of the overall AbsRel, where there are scenes enough for one."""
+    from rosam_core.evaluation.eval_page import in_words
+
+    overall = result.get("all") or next(iter(result.values()))
+    metric, scaled = (overall["intervals"][s]["abs_rel"] for s in ("metric", "median_scaled"))
+    if metric:
+        print(
+            f"AbsRel, 95 % over {overall['scenes']} scenes: metric {in_words(metric)}, "
+            f"median-scaled {in_words(scaled)}"
+        )
+
+
+def _write_page(
+    args: argparse.Namespace,
+    found: Evaluation,
+    result: dict[str, Any],
+    predict: Predict,
+    name: str,
+    about: dict[str, Any],
+) -> None:
+    from rosam_core.evaluation.eval_page import eval_page
+    from rosam_core.evaluation.report import write_report
+
+    what = ", ".join(f"{key} {value}" for key, value in about.items())
+    notes = [
+        f"Scored: {what}.",
+        f"Drive: {args.drive}.",
+        f"Machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}.",
+    ]
+    title = f"{name} on {args.drive.name}"
+    limits = (args.min_depth, args.max_depth)
+    write_report(args.report, eval_page(title, found, result, predict, limits, notes))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from rosam_core.evaluation.compare import compare, comparison_rows
+    from rosam_core.evaluation.scoring import finite, format_table
+
+    scaling = "median_scaled" if args.median else "metric"
+    result = compare(args.first, args.second, scaling)
+    if args.json:
+        print(json.dumps(finite(result), indent=2))
+        return 0
+    print(
+        f"first {args.first}, second {args.second}: {result['frames']} frames of both, "
+        f"{scaling.replace('_', '-')}; difference = second - first"
+    )
+    print(format_table(comparison_rows(result), left=(0, 2, 8)))
+    for key, path in (("only_first", args.first), ("only_second", args.second)):
+        if result[key]:
+            print(f"{result[key]} frames are only in {path}")
     return 0

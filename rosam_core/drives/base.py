@@ -21,6 +21,10 @@ class Drive(abc.ABC):
     def __getitem__(self, index: int) -> Frame:
         """Reads one frame; raises IndexError outside `0 <= index < len`."""
 
+    def scene(self, index: int) -> str:
+        """Returns the recording that a frame belongs to: figures of one scene go together."""
+        return self.name
+
     def __iter__(self) -> Iterator[Frame]:
         """Reads every frame in order."""
         for index in range(len(self)):

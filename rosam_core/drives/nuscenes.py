@@ -33,6 +33,7 @@ class _View:
     file: str
     stamp_ns: int
     channel: str
+    scene: str
     condition: str
     camera: Camera
     T_world_camera: Float64
@@ -76,6 +77,10 @@ class NuscenesDrive(Drive):
 
     def __len__(self) -> int:
         return len(self._views)
+
+    def scene(self, index: int) -> str:
+        """Returns the name of the nuScenes scene, such as `scene-0061`."""
+        return self._views[index].scene
 
     def __getitem__(self, index: int) -> Frame:
         if not 0 <= index < len(self):
@@ -154,6 +159,7 @@ class NuscenesDrive(Drive):
                         file=row["filename"],
                         stamp_ns=int(row["timestamp"]) * 1000,
                         channel=channel,
+                        scene=str(scene.get("name", scene["token"])),
                         condition=condition_of(scene["description"]),
                         camera=Camera(
                             K[0][0], K[1][1], K[0][2], K[1][2], row["width"], row["height"]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.base import Drive
+from rosam_core.evaluation.eval_page import extremes
 from rosam_core.evaluation.live import LiveRun, LiveTopics
 from rosam_core.evaluation.metrics import scored_pixels
 from rosam_core.evaluation.pictures import (
@@ -221,17 +222,9 @@ def _choose(collected: Collected) -> list[tuple[str, int]]:
         spread = [stamps[i * (len(stamps) - 1) // 5] for i in range(min(6, len(stamps)))]
         first = stamps[0]
         return [(f"{(stamp - first) / 1e9:.1f} s", stamp) for stamp in dict.fromkeys(spread)]
-    chosen = []
-    for condition in dict.fromkeys(s.condition for s in collected.scores):
-        own = [s for s in collected.scores if s.condition == condition and s.metric["n"] > 0]
-        own.sort(key=lambda s: s.metric["abs_rel"])
-        picks = {"best": 0, "median": len(own) // 2, "worst": len(own) - 1} if own else {}
-        shown: set[int] = set()
-        for name, place in picks.items():
-            if own[place].stamp_ns not in shown:
-                shown.add(own[place].stamp_ns)
-                chosen.append((f"{condition}, {name}", own[place].stamp_ns))
-    return chosen
+    return [
+        (title, collected.scores[place].stamp_ns) for title, place in extremes(collected.scores)
+    ]
 
 
 def _example(

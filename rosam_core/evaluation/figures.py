@@ -111,6 +111,25 @@ def risk_coverage_plot(curves: Mapping[str, tuple[Any, Any]]) -> bytes:
     return _png(figure)
 
 
+def error_by_range(by_condition: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+    """Returns AbsRel over the range of the truth.
+
+    Args:
+        by_condition: `mean_range_errors` of every condition.
+    """
+    figure, (axis,) = _subplots(1, (5.2, 2.6))
+    for condition, bins in by_condition.items():
+        shown = [b for b in bins if b["n"]]
+        middle = [(b["from_m"] + b["to_m"]) / 2 for b in shown]
+        errors = [b["abs_rel"] for b in shown]
+        axis.plot(middle, errors, "o-", ms=4, lw=1.8, color=COLOURS[condition], label=condition)
+    axis.set(xlabel="range [m]", ylabel="AbsRel")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=8.5)
+    return _png(figure)
+
+
 def _bands(axis: Any, seconds: Sequence[float], conditions: Sequence[str], top: float) -> None:
     """Shades each run of one condition and writes its name."""
     start = 0

@@ -13,6 +13,7 @@ What counts, stated once:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -85,6 +86,67 @@ def depth_metrics(
         "n": int(p.size),
         "coverage": coverage,
     }
+
+
+RANGE_EDGES_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+"""Ends of the range bins of `range_errors` [m]."""
+
+
+def range_errors(
+    truth: Float32,
+    prediction: Float32,
+    min_depth_m: float,
+    max_depth_m: float,
+    edges_m: Sequence[float] = RANGE_EDGES_M,
+) -> list[dict[str, float]]:
+    """Returns the error of one image by the range of the truth.
+
+    Args:
+        truth: float32[H,W], true depth [m].
+        prediction: float32[H,W], predicted depth [m].
+        min_depth_m: As in `depth_metrics`.
+        max_depth_m: As in `depth_metrics`.
+        edges_m: Ends of the bins [m], ascending; bin i holds truth in [edge i, edge i+1).
+
+    Returns:
+        For each bin `from_m`, `to_m`, `n` (pixels), `mae` [m] and `abs_rel`, NaN if n is 0.
+    """
+    valid = scored_pixels(truth, min_depth_m, max_depth_m) & ~np.isnan(prediction)
+    g = truth[valid].astype(np.float64)
+    p = np.clip(prediction[valid].astype(np.float64), min_depth_m, max_depth_m)
+    place = np.searchsorted(np.asarray(edges_m), g, side="right") - 1
+    result = []
+    for index, (low, high) in enumerate(itertools.pairwise(edges_m)):
+        here = place == index
+        error = np.abs(p[here] - g[here])
+        result.append(
+            {
+                "from_m": float(low),
+                "to_m": float(high),
+                "n": int(here.sum()),
+                "mae": float(error.mean()) if error.size else float("nan"),
+                "abs_rel": float((error / g[here]).mean()) if error.size else float("nan"),
+            }
+        )
+    return result
+
+
+def mean_range_errors(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Returns the mean over images of every bin of `range_errors`, and its images and pixels.
+
+    Args:
+        images: Results of `range_errors` with the same edges; an image without a pixel in a bin
+            does not count there.
+    """
+    result = []
+    for bins in zip(*images, strict=True):
+        some = [b for b in bins if b["n"]]
+        row = {"from_m": bins[0]["from_m"], "to_m": bins[0]["to_m"], "frames": len(some)}
+        row["n"] = int(sum(b["n"] for b in some))
+        for name in ("mae", "abs_rel"):
+            row[name] = float(np.mean([b[name] for b in some])) if some else float("nan")
+        result.append(row)
+    return result
 
 
 def scored_pixels(truth: Float32, min_depth_m: float, max_depth_m: float) -> np.ndarray:

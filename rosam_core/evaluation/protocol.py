@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
 from rosam_core.evaluation.scoring import ImageScore, camera_height, frame_truth, score_image
-from rosam_core.runtime.pipeline import DepthPipeline
+from rosam_core.types import DepthPrediction, Float32, Frame
+
+Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
+"""From a frame, its scene and its index in the drive: the prediction, and the one with flip
+post-processing if that is measured too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a pass over drives found.
+
+    Attributes:
+        scores: Of every frame that has a truth.
+        places: Drive and index of the same frames.
+        without_truth: How many frames had none.
+        skipped: Frames that could not be read or predicted, and why.
+        rounding: How lidar points became pixels.
+    """
+
+    scores: list[ImageScore]
+    places: list[tuple[Drive, int]]
+    without_truth: int
+    skipped: list[str]
+    rounding: str
+
+    def truth(self, frame: Frame) -> Float32 | None:
+        """Returns what a frame was scored against, float32[H,W] [m], NaN = unknown."""
+        return frame_truth(frame, self.rounding)
 
 
 def score_drives(
-    pipeline: DepthPipeline,
+    predict: Predict,
     path: Path,
     *,
     kind: str = "auto",
@@ -23,11 +52,12 @@ def score_drives(
     max_depth_m: float = 80.0,
     camera_height_m: float | None = None,
     limit: int | None = None,
-) -> tuple[list[ImageScore], int]:
+    drives: Sequence[Drive] = (),
+) -> Evaluation:
     """Scores every frame of the drives at a path.
 
     Args:
-        pipeline: A `DepthPipeline`.
+        predict: Makes or reads the depth of a frame.
         path: What `open_drives` opens.
         kind: Kind of drive, or `"auto"`.
         conditions: Only these; all if empty.
@@ -35,38 +65,53 @@ def score_drives(
         max_depth_m: Upper end of the scored range [m].
         camera_height_m: For the flat-ground baseline where no pose tells it [m].
         limit: At most so many frames, spread evenly over all drives.
+        drives: The drives of `path`, if the caller has opened them.
 
     Returns:
-        The `ImageScore` of every frame that has a truth, and how many had none.
+        The scores; a frame that cannot be read is named and counted, not fatal.
 
     Raises:
-        ValueError: No frame could be scored.
+        ValueError: No frame could be scored; says why.
     """
     kind = find_kind(path) if kind == "auto" else kind
     # The published nuScenes ground truth takes the integer part of the pixel (METHODS section 5).
     rounding = "floor" if kind == "nuscenes" else "nearest"
-    drives = open_drives(path, kind, conditions)
+    drives = drives or open_drives(path, kind, conditions)
     places = [(drive, index) for drive in drives for index in range(len(drive))]
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
-    scores, left_out = [], 0
+    found = Evaluation([], [], 0, [], rounding)
+    without_truth = 0
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
-        frame = drive[index]
-        if conditions and frame.condition not in conditions:
-            continue
-        truth = frame_truth(frame, rounding)
-        if truth is None:
-            left_out += 1
+        scene = drive.scene(index)
+        try:
+            frame = drive[index]
+            if conditions and frame.condition not in conditions:
+                continue
+            truth = found.truth(frame)
+            if truth is None:
+                without_truth += 1
+                continue
+            prediction, flipped = predict(frame, scene, index)
+        except (ValueError, OSError) as error:
+            found.skipped.append(f"{scene} frame {index}: {error}")
             continue
         height = camera_height_m
-        if height is None and kind != "bag":  # a bag's world may have its origin anywhere
+        if height is None and kind in ("synthetic", "nuscenes"):  # elsewhere z = 0 is anywhere
             height = camera_height(frame)
-        prediction = pipeline.predict(frame.image, frame.camera)
-        scores.append(score_image(frame, truth, prediction, min_depth_m, max_depth_m, height))
-    if not scores:
+        limits = (min_depth_m, max_depth_m)
+        score = score_image(frame, truth, prediction, *limits, height, scene, flipped)
+        found.scores.append(score)
+        found.places.append((drive, index))
+    if not found.scores:
+        if found.skipped:
+            raise ValueError(
+                f"{path}: none of {len(found.skipped)} frames could be scored; the first: "
+                + found.skipped[0]
+            )
         raise ValueError(
             f"{path}: no frame has exact depth or lidar"
             + (f" in condition {', '.join(conditions)}" if conditions else "")
             + ", so there is nothing to score against"
         )
-    return scores, left_out
+    return dataclasses.replace(found, without_truth=without_truth)

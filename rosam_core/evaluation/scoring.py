@@ -11,9 +11,12 @@ import numpy as np
 
 from rosam_core.evaluation.calibration import Reliability, ause
 from rosam_core.evaluation.flat_ground import flat_ground_depth
+from rosam_core.evaluation.intervals import scene_interval
 from rosam_core.evaluation.metrics import (
     depth_metrics,
     mean_metrics,
+    mean_range_errors,
+    range_errors,
     resize_align_corners,
     scored_pixels,
     within_delta1,
@@ -50,6 +53,10 @@ class ImageScore:
         flat_scaled: The same after median scaling.
         reliability: Histogram of the confidence against the delta1 event.
         ause: Area under the sparsification error of |g-p|/g; NaN if nothing was scored.
+        ranges: `range_errors` of the metres as published.
+        scene: Drive or scene the image belongs to.
+        flipped: `depth_metrics` with flip post-processing, None if it was not asked for.
+        flipped_scaled: The same after median scaling.
     """
 
     condition: str
@@ -61,6 +68,10 @@ class ImageScore:
     flat_scaled: Mapping[str, float] | None
     reliability: Reliability
     ause: float
+    ranges: Sequence[Mapping[str, float]] = ()
+    scene: str = ""
+    flipped: Mapping[str, float] | None = None
+    flipped_scaled: Mapping[str, float] | None = None
 
 
 def frame_truth(frame: Frame, rounding: str = "nearest") -> Float32 | None:
@@ -100,6 +111,8 @@ def score_image(
     min_depth_m: float,
     max_depth_m: float,
     camera_height_m: float | None = None,
+    scene: str = "",
+    flipped: DepthPrediction | None = None,
 ) -> ImageScore:
     """Scores one prediction, metric and median-scaled, with its confidence and the baseline.
 
@@ -110,16 +123,17 @@ def score_image(
         min_depth_m: Lower end of the scored range [m].
         max_depth_m: Upper end of the scored range [m].
         camera_height_m: Height for the flat-ground baseline [m]; None leaves it out.
+        scene: Drive or scene the frame belongs to.
+        flipped: The prediction with flip post-processing, or None.
     """
-    depth, confidence = prediction.depth, prediction.confidence
     height, width = truth.shape
-    if depth.shape != truth.shape:
-        depth = resize_align_corners(depth, width, height)
-        confidence = resize_align_corners(confidence, width, height)
+    depth = _sized(prediction.depth, truth)
+    confidence = _sized(prediction.confidence, truth)
     limits = (min_depth_m, max_depth_m)
     valid = scored_pixels(truth, *limits) & ~np.isnan(depth)
     g, p, c = truth[valid], depth[valid], np.clip(confidence[valid], 0, 1)
     clamped = np.clip(p, *limits)  # +Inf becomes the end of the range, as in the metrics
+    other = None if flipped is None else _sized(flipped.depth, truth)
     flat = None
     if camera_height_m is not None:
         flat = flat_ground_depth(
@@ -134,8 +148,18 @@ def score_image(
         flat=None if flat is None else depth_metrics(truth, flat, *limits),
         flat_scaled=None if flat is None else depth_metrics(truth, flat, *limits, True),
         reliability=Reliability.of(c, within_delta1(g, clamped)),
-        ause=ause(np.abs(clamped - g) / g, c) if g.size else float("nan"),
+        ause=ause(np.abs(clamped - g) / g, c) if np.isfinite(c).any() else float("nan"),
+        ranges=range_errors(truth, depth, *limits),
+        scene=scene,
+        flipped=None if other is None else depth_metrics(truth, other, *limits),
+        flipped_scaled=None if other is None else depth_metrics(truth, other, *limits, True),
     )
+
+
+def _sized(values: Float32, truth: Float32) -> Float32:
+    """Returns a prediction at the size of the truth."""
+    height, width = truth.shape
+    return values if values.shape == truth.shape else resize_align_corners(values, width, height)
 
 
 def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
@@ -145,9 +169,11 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
         scores: Scores of images; those where nothing was scored are counted in `frames` only.
 
     Returns:
-        `frames`, `metric`, `median_scaled`, `ece`, `ause`, `reliability` and, where the camera
-        height is known, `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio`
-        (AbsRel of the baseline over AbsRel of the model, metric).
+        `frames`, `scenes`, `metric`, `median_scaled`, `flip` and `flip_median_scaled` (if they
+        were measured), `intervals` (95 %, over scenes; None with a single scene), `ranges`
+        (`mean_range_errors`), `ece`, `ause`, `reliability` and, where the camera height is known,
+        `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
+        over AbsRel of the model, metric).
     """
     if not scores:
         raise ValueError("no images to summarise")
@@ -165,6 +191,24 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
             "accuracy": finite(histogram.accuracy.tolist()),
         },
     }
+    result["ranges"] = mean_range_errors([s.ranges for s in scores if s.ranges])
+    result["scenes"] = len({s.scene for s in scores})
+    result["intervals"] = {
+        scaling: {
+            name: scene_interval([s[name] for s in images], [s.scene for s in scores])
+            for name in ("abs_rel", "rmse", "delta1")
+        }
+        for scaling, images in (
+            ("metric", [s.metric for s in scores]),
+            ("median_scaled", [s.scaled for s in scores]),
+        )
+    }
+    for name, images in (
+        ("flip", [s.flipped for s in scores if s.flipped is not None]),
+        ("flip_median_scaled", [s.flipped_scaled for s in scores if s.flipped_scaled is not None]),
+    ):
+        if images:
+            result[name] = mean_metrics(images)
     flat = [s.flat for s in scores if s.flat is not None]
     if flat:
         result["flat_ground"] = mean_metrics(flat)
@@ -204,9 +248,14 @@ def table_rows(
         scalings: Which of `"metric"` and `"median_scaled"` to show.
     """
     named = {
-        "metric": {"metric": "metric", "flat_ground": "flat ground, metric"},
+        "metric": {
+            "metric": "metric",
+            "flip": "metric, flip",
+            "flat_ground": "flat ground, metric",
+        },
         "median_scaled": {
             "median_scaled": "median-scaled",
+            "flip_median_scaled": "median-scaled, flip",
             "flat_ground_median_scaled": "flat ground, median-scaled",
         },
     }
@@ -223,8 +272,10 @@ def table_rows(
                     name,
                     *(f"{m[s]:.3f}" for s in TITLES),
                     # The confidence speaks of the metres as published, not of scaled ones.
-                    f"{summary['ece']:.3f}" if key == "metric" else "",
-                    f"{summary['ause']:.3f}" if key == "metric" else "",
+                    *(
+                        f"{summary[name]:.3f}" if key == "metric" and summary[name] >= 0 else ""
+                        for name in ("ece", "ause")
+                    ),
                 ]
             )
     return rows

@@ -1,0 +1,144 @@
+"""Compares two evaluations of the same frames, image by image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rosam_core.evaluation.intervals import scene_interval
+from rosam_core.evaluation.scoring import ImageScore
+
+COMPARED = ("abs_rel", "rmse", "delta1")
+
+
+def frame_rows(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
+    """Returns the figures of every image, as `rosam eval --json FILE` stores them.
+
+    Args:
+        scores: Scores of images.
+    """
+    return [
+        {
+            "scene": s.scene,
+            "camera": s.camera_name,
+            "stamp_ns": s.stamp_ns,
+            "condition": s.condition,
+            "metric": dict(s.metric),
+            "median_scaled": dict(s.scaled),
+        }
+        for s in scores
+    ]
+
+
+def load_frames(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:
+    """Reads the images of an evaluation, by scene, camera, stamp and condition.
+
+    Args:
+        path: What `rosam eval --json FILE` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no evaluation, or has no figures of single images.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no evaluation at {path}: `rosam eval --json FILE` writes one")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        return {(r["scene"], r["camera"], r["stamp_ns"], r["condition"]): r for r in rows}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no evaluation with figures of single images ({error!r}): write it with "
+            "`rosam eval --json FILE`"
+        ) from error
+
+
+def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any]:
+    """Returns the mean differences, second minus first, over the images that both scored.
+
+    Args:
+        first: JSON of `rosam eval`.
+        second: The same for another model or engine.
+        scaling: `metric` or `median_scaled`.
+
+    Returns:
+        `frames`, `only_first`, `only_second`, and by condition and metric `first`, `second`,
+        `difference`, `relative` and `interval` (95 %, over scenes; None with a single scene).
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is no evaluation, or they have no image in common.
+    """
+    a, b = load_frames(first), load_frames(second)
+    common = [key for key in a if key in b]
+    if not common:
+        raise ValueError(f"{first} and {second} have no image in common: other drives?")
+    groups = {c: [k for k in common if k[3] == c] for c in dict.fromkeys(k[3] for k in common)}
+    if len(groups) > 1:
+        groups["all"] = common
+    return {
+        "first": str(first),
+        "second": str(second),
+        "scaling": scaling,
+        "frames": len(common),
+        "only_first": len(a) - len(common),
+        "only_second": len(b) - len(common),
+        "conditions": {
+            condition: {name: _difference(keys, a, b, scaling, name) for name in COMPARED}
+            for condition, keys in groups.items()
+        },
+    }
+
+
+def _difference(
+    keys: Sequence[tuple[str, str, int, str]],
+    a: Mapping[Any, Any],
+    b: Mapping[Any, Any],
+    scaling: str,
+    name: str,
+) -> dict[str, Any]:
+    pairs = np.array(
+        [[rows[key][scaling][name] for rows in (a, b)] for key in keys], dtype=np.float64
+    )
+    pairs[np.isnan(pairs).any(axis=1)] = np.nan
+    counted = pairs[~np.isnan(pairs[:, 0])]
+    one, two = counted.mean(axis=0) if len(counted) else (np.nan, np.nan)
+    return {
+        "frames": len(counted),
+        "first": float(one),
+        "second": float(two),
+        "difference": float(two - one),
+        "relative": float((two - one) / one) if one else float("nan"),
+        "interval": scene_interval(pairs[:, 1] - pairs[:, 0], [key[0] for key in keys]),
+    }
+
+
+def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Returns a comparison as rows of text, header first.
+
+    Args:
+        result: Of `compare`.
+    """
+    rows = [["condition", "frames", "", "first", "second", "difference", "relative", "95 %", ""]]
+    for condition, metrics in result["conditions"].items():
+        for place, (name, d) in enumerate(metrics.items()):
+            interval, sure = d["interval"], ""
+            if interval:
+                sure = "differs" if interval[0] > 0 or interval[1] < 0 else "could be chance"
+            rows.append(
+                [
+                    condition if not place else "",
+                    str(d["frames"]) if not place else "",
+                    name,
+                    f"{d['first']:.4f}",
+                    f"{d['second']:.4f}",
+                    f"{d['difference']:+.4f}",
+                    f"{d['relative']:+.1%}",
+                    f"{interval[0]:+.4f} to {interval[1]:+.4f}" if interval else "one scene",
+                    sure,
+                ]
+            )
+    return rows

@@ -1,0 +1,108 @@
+"""Where the depth that is scored comes from: a model, or files that anybody's method wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rosam_core.evaluation.flip import predict_with_flip
+from rosam_core.runtime.pipeline import DepthPipeline
+from rosam_core.types import DepthPrediction, Float32, Frame
+
+
+class ModelPredictions:
+    """Depth from a model."""
+
+    def __init__(self, pipeline: DepthPipeline, flip: bool = False) -> None:
+        """Args: the pipeline, and whether to measure flip post-processing too."""
+        self.pipeline, self.flip = pipeline, flip
+
+    def __call__(
+        self, frame: Frame, scene: str, index: int
+    ) -> tuple[DepthPrediction, DepthPrediction | None]:
+        """Returns the prediction of a frame, and the one with flip post-processing or None."""
+        if self.flip:
+            return predict_with_flip(self.pipeline, frame.image, frame.camera)
+        return self.pipeline.predict(frame.image, frame.camera), None
+
+
+class SavedPredictions:
+    """Depth from files: `<scene>/<name>` or `<name>`, with `.npy` [m] or 16-bit `.png`.
+
+    `<name>` is the frame's stamp in nanoseconds or its index in the drive (any number of leading
+    zeros), with the camera in front (`CAM_FRONT_000012`) where a scene has several. There is no
+    confidence, so none is scored.
+    """
+
+    def __init__(self, folder: Path, png_scale: float = 256.0) -> None:
+        """Lists the files.
+
+        Args:
+            folder: Where they are.
+            png_scale: A PNG's value is this many times the depth in metres; 0 = unknown.
+
+        Raises:
+            FileNotFoundError: There is no such folder or no prediction in it.
+        """
+        self.folder, self.png_scale = folder, png_scale
+        self.files: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix not in (".npy", ".png"):
+                continue
+            key = _canonical(path.relative_to(folder).with_suffix("").as_posix())
+            if key in self.files:
+                raise ValueError(f"{path} and {self.files[key]} are predictions of one frame")
+            self.files[key] = path
+        if not self.files:
+            found = "holds no .npy or .png" if folder.is_dir() else "does not exist"
+            raise FileNotFoundError(f"predictions: {folder} {found}")
+
+    def __call__(
+        self, frame: Frame, scene: str, index: int
+    ) -> tuple[DepthPrediction, DepthPrediction | None]:
+        """Returns the saved depth of a frame, its confidence NaN.
+
+        Raises:
+            ValueError: There is no file for the frame, or it is no depth map.
+        """
+        camera = frame.camera_name.strip("/").replace("/", "_")
+        numbers = (str(frame.stamp_ns), str(index))
+        names = [f"{c}{n}" for c in (f"{camera}_", "") for n in numbers]
+        keys = [*(f"{scene}/{name}" for name in names), *names]
+        path = next((self.files[key] for key in keys if key in self.files), None)
+        if path is None:
+            raise ValueError(
+                f"no prediction in {self.folder}: expected one of "
+                + ", ".join(f"{key}.npy" for key in (keys[0], keys[1], keys[-1]))
+            )
+        depth = self._read(path)
+        confidence = np.full(depth.shape, np.nan, np.float32)
+        view = frame.camera.scaled_to(depth.shape[1], depth.shape[0])
+        return DepthPrediction(depth, confidence, view), None
+
+    def _read(self, path: Path) -> Float32:
+        if path.suffix == ".npy":
+            try:
+                values = np.load(path, allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise ValueError(f"{path} is not a readable array: {error}") from error
+            depth = np.squeeze(np.asarray(values))
+            if depth.ndim != 2 or depth.dtype.kind not in "fiu":
+                raise ValueError(f"{path} is {values.dtype}{values.shape}, expected one depth map")
+            depth = depth.astype(np.float32)
+        else:
+            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+                raise ValueError(f"{path} is not a readable 16-bit grey PNG")
+            depth = stored.astype(np.float32) / np.float32(self.png_scale)
+        return np.where(depth > 0, depth, np.float32(np.nan))
+
+
+def _canonical(name: str) -> str:
+    """Returns a file's name without the leading zeros of its number."""
+    stem, _, number = name.rpartition("/")
+    prefix, line, digits = number.rpartition("_")
+    digits = digits.lstrip("0") or "0" if digits.isdigit() else digits
+    return f"{stem}/{prefix}{line}{digits}".lstrip("/")
