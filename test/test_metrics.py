@@ -7,6 +7,7 @@ import pytest
 
 from rosam_core.evaluation.metrics import (
     depth_metrics,
+    lower_median,
     mean_metrics,
     resize_align_corners,
     within_delta1,
@@ -108,3 +109,21 @@ def test_resizing_spreads_unknown_and_beyond_range():
     assert np.isnan(resized[[1, 2, 3]]).all()
     assert resized[4] == 3
     assert np.isposinf(resized[[5, 6]]).all()
+
+
+def test_median_of_an_even_number_is_the_lower_as_in_the_published_evaluators():
+    assert lower_median(np.array([4.0, 1.0, 3.0, 2.0])) == 2
+    assert lower_median(np.array([3.0, 1.0, 2.0])) == 2
+    truth, depth = np.float32([[2, 4, 8, 16]]), np.float32([[1, 1, 2, 2]])
+    scaled = depth_metrics(truth, depth, 0.1, 80, median_scale=True)
+    assert scaled["scale"] == 4
+    assert scaled["abs_rel"] == pytest.approx((1 + 0 + 0 + 0.5) / 4)
+
+
+def test_resize_weighs_exactly():
+    """A weight of 1/37, which fixed-point interpolation would round to 1/32."""
+    small = np.float32([[0, 37], [74, 111]])
+    large = resize_align_corners(small, 38, 3)
+    np.testing.assert_allclose(large[0], np.arange(38), rtol=1e-6)
+    np.testing.assert_allclose(large[1], np.arange(38) + 37, rtol=1e-6)
+    assert resize_align_corners(np.float32([[5]]), 3, 2).tolist() == [[5] * 3] * 2
