@@ -126,3 +126,41 @@ def test_real_recordings(shared_data, name, expected):
         inside = (u / w > 0) & (u / w < size[0]) & (v / w > 0) & (v / w < size[1])
         assert inside.sum() > points / 2
         assert 5 < np.median(ahead[inside, 2]) < 40
+
+
+def test_conditions_come_from_the_time_ranges_beside_the_bag(tmp_path):
+    write_camera_bag(tmp_path / "a.bag", frames=4)
+    step = STEP_NS / 1e9
+    (tmp_path / "a.bag.conditions.yaml").write_text(
+        f"- {{from: {2 * step}, condition: night}}\n"
+        f"- {{from: 0, to: {1.5 * step}, condition: day-rain}}\n"
+    )
+    conditions = [frame.condition for frame in RosbagDrive(tmp_path / "a.bag")]
+    assert conditions == ["day-rain", "day-rain", "night", "night"]
+    stated = RosbagDrive(tmp_path / "a.bag", condition="fog")
+    assert {frame.condition for frame in stated} == {"fog"}
+    assert stated.scene(0) == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a list"),
+        ("from: 0", "must be a list"),
+        ("[{from: 0]", "is not YAML"),
+        ("- 3", "3 is not {from: s"),
+        ("- {from: 0, condition: night, until: 3}", "is not {from: s"),
+        ("- {from: x, condition: night}", "needs times in seconds"),
+        ("- {from: 2, to: 2, condition: night}", "needs 0 <= from < to"),
+        ("- {from: 0, condition: dusk}", "condition 'dusk' is none of"),
+        (
+            "- {from: 0, condition: fog}\n- {from: 3, condition: night}",
+            "fog until inf s overlaps night from 3 s",
+        ),
+    ],
+)
+def test_wrong_time_ranges_are_refused(tmp_path, text, message):
+    write_camera_bag(tmp_path / "a.bag", frames=1)
+    (tmp_path / "a.bag.conditions.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        RosbagDrive(tmp_path / "a.bag")

@@ -1,10 +1,13 @@
-"""`rosam bag`: describe a bag, or write depth and confidence for every camera of it."""
+"""`rosam bag`: describe a bag, write depth and confidence for every camera of it, or score it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rosam_core.commands.eval import add_score_arguments, run_score
 
 if TYPE_CHECKING:
     from rosam_core.drives.bag_cameras import CameraTopic
@@ -15,7 +18,7 @@ BAG_HELP = "a .bag, .mcap or .db3 file, or the folder of a rosbag2 recording"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares `rosam bag info` and `rosam bag run`."""
+    """Declares `rosam bag info`, `rosam bag run` and `rosam bag eval`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     text = "list the cameras of a bag with their camera_info, its lidars and its other topics"
     info = actions.add_parser("info", help=text, description=text)
@@ -26,6 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_parser = actions.add_parser("run", help=text, description=text)
     _add_run_arguments(run_parser)
     run_parser.set_defaults(act=_run_run)
+    text = "score the depth of every camera of a bag against its lidar, as `rosam eval` does"
+    more = (
+        "Poses come from /tf and /tf_static, conditions from a YAML file of time ranges "
+        "beside the bag: NAME.mcap.conditions.yaml, or conditions.yaml in the folder of a rosbag2 recording."
+    )
+    scored = actions.add_parser("eval", help=text, description=f"{text}. {more}")
+    scored.add_argument("drive", metavar="bag", type=Path, help=BAG_HELP)
+    add_score_arguments(scored)
+    scored.set_defaults(act=run_score, kind="bag")
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:

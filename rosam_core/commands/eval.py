@@ -24,14 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     comparing.add_argument("second", type=Path, help="the same for another model")
     comparing.add_argument("--median", action="store_true", help="compare median-scaled figures")
     comparing.add_argument("--json", action="store_true", help="print one JSON object")
-
-    parser.add_argument("--model", type=Path, help="ONNX model; the packaged one by default")
     parser.add_argument(
         "--drive",
         type=Path,
         help="what to score: synthetic drive or folder of them, nuScenes root, or bag with lidar",
     )
     parser.add_argument("--kind", choices=("auto", "synthetic", "nuscenes", "bag"), default="auto")
+    add_score_arguments(parser)
+
+
+def add_score_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `rosam eval` and `rosam bag eval` share."""
+    parser.add_argument("--model", type=Path, help="ONNX model; the packaged one by default")
     parser.add_argument(
         "--predictions",
         type=Path,
@@ -75,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     if args.drive is None:
         raise ValueError("nothing to score: name a drive with --drive (see rosam eval --help)")
+    return run_score(args)
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Scores `args.drive`, a drive of `args.kind`."""
     if args.predictions and (args.model or args.flip):
         raise ValueError("--predictions scores files, so --model and --flip have no meaning")
     for path in (args.report, args.json if args.json != "-" else None):

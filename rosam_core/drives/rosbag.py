@@ -19,6 +19,7 @@ from rosam_core.drives.bag_messages import read_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
 from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive
+from rosam_core.drives.condition_ranges import condition_at, load_ranges, sidecar_of
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.image_codec import decode_message
 from rosam_core.types import Camera, Float32, Frame
@@ -54,7 +55,7 @@ class RosbagDrive(Drive):
         image_topic: str | None = None,
         camera: Camera | None = None,
         *,
-        condition: str = "unknown",
+        condition: str | None = None,
         lidar_topic: str | None = None,
     ) -> None:
         """Indexes a camera of a bag.
@@ -63,7 +64,8 @@ class RosbagDrive(Drive):
             path: A `.bag`, `.mcap` or `.db3` file, or a rosbag2 folder.
             image_topic: Its images; may be None if the bag has one camera.
             camera: Intrinsics; those of the camera_info if None.
-            condition: One of `CONDITIONS`, for every frame.
+            condition: One of `CONDITIONS`, for every frame; None reads the file of time ranges
+                beside the bag (`condition_ranges`), and is `unknown` without one.
             lidar_topic: Point clouds to attach; the first such topic if None, none if `""`.
 
         Raises:
@@ -71,6 +73,8 @@ class RosbagDrive(Drive):
         """
         self.path = Path(path)
         self.condition = condition
+        beside = sidecar_of(self.path)
+        self._ranges = load_ranges(beside) if condition is None and beside.is_file() else []
         self._bag: BagReader | None = None
         self._process = -1
         bag = self._open()
@@ -127,10 +131,17 @@ class RosbagDrive(Drive):
             camera=camera_for_image(camera, image.shape[1], image.shape[0]),
             stamp_ns=stamp,
             T_world_camera=T_world_camera,
-            condition=self.condition,
+            condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
             lidar=self._lidar_at(stamp, frame_id),
         )
+
+    def scene(self, index: int) -> str:
+        """Returns the name of the bag: its cameras see one drive."""
+        return self.path.stem
+
+    def _condition_at(self, stamp_ns: int) -> str:
+        return condition_at(self._ranges, (stamp_ns - int(self.stamps_ns.min())) / 1e9)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the open file behind: every process opens its own."""

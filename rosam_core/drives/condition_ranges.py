@@ -1,0 +1,92 @@
+"""Conditions of a recording, as a person notes them: a YAML file of time ranges beside it.
+
+# night.mcap.conditions.yaml, or conditions.yaml inside a rosbag2 folder
+- {from: 0, to: 95.5, condition: day-clear}   # seconds since the recording began
+- {from: 95.5, condition: night}              # to the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rosam_core.types import CONDITIONS
+
+FIELDS = {"from", "to", "condition"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionRange:
+    """One condition from `begin_s` on, up to but without `end_s`, since the recording began."""
+
+    begin_s: float
+    end_s: float
+    condition: str
+
+
+def sidecar_of(path: Path) -> Path:
+    """Returns where the conditions of a recording are looked for.
+
+    Args:
+        path: A file or a folder.
+    """
+    if path.is_dir():
+        return path / "conditions.yaml"
+    return path.with_name(path.name + ".conditions.yaml")
+
+
+def load_ranges(path: Path) -> list[ConditionRange]:
+    """Reads a file of conditions.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The ranges, by time.
+
+    Raises:
+        ValueError: It is no list of ranges, or two overlap; the message names the entry.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path} must be a list of {{from, to, condition}}")
+    ranges = sorted((_range(entry, path) for entry in entries), key=lambda r: r.begin_s)
+    for before, after in itertools.pairwise(ranges):
+        if after.begin_s < before.end_s:
+            raise ValueError(
+                f"{path}: {before.condition} until {before.end_s:g} s overlaps "
+                f"{after.condition} from {after.begin_s:g} s"
+            )
+    return ranges
+
+
+def _range(entry: Any, path: Path) -> ConditionRange:
+    if not isinstance(entry, dict) or not {"from", "condition"} <= set(entry) <= FIELDS:
+        raise ValueError(f"{path}: {entry} is not {{from: s, to: s, condition: name}}")
+    try:
+        begin, end = float(entry["from"]), float(entry.get("to", math.inf))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {entry} needs times in seconds") from error
+    if not 0 <= begin < end:
+        raise ValueError(f"{path}: {entry} needs 0 <= from < to")
+    if entry["condition"] not in CONDITIONS:
+        raise ValueError(f"{path}: condition {entry['condition']!r} is none of {CONDITIONS}")
+    return ConditionRange(begin, end, entry["condition"])
+
+
+def condition_at(ranges: list[ConditionRange], seconds: float) -> str:
+    """Returns the condition at a time, `unknown` where no range says one.
+
+    Args:
+        ranges: Of `load_ranges`.
+        seconds: Since the recording began.
+    """
+    return next((r.condition for r in ranges if r.begin_s <= seconds < r.end_s), "unknown")
