@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "score the depth of every camera of a bag against its lidar, as `rosam eval` does"
     more = (
         "Poses come from /tf and /tf_static, conditions from a YAML file of time ranges "
-        "beside the bag: NAME.mcap.conditions.yaml, or conditions.yaml in the folder of a rosbag2 recording."
+        "beside the bag: NAME.mcap.conditions.yaml, or conditions.yaml in the folder "
+        "of a rosbag2 recording."
     )
     scored = actions.add_parser("eval", help=text, description=f"{text}. {more}")
     scored.add_argument("drive", metavar="bag", type=Path, help=BAG_HELP)
