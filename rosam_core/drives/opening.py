@@ -1,16 +1,62 @@
-"""Opens whatever lies at a path as drives: synthetic folders, nuScenes trees or bags."""
+"""Opens whatever lies at a path as drives: bags, nuScenes, KITTI, synthetic ones or images."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosam_core.drives.base import Drive
+from rosam_core.types import Camera
 
-KINDS = ("synthetic", "nuscenes", "bag")
+if TYPE_CHECKING:
+    from rosam_core.drives.bag_cameras import CameraTopic
+
+KINDS = ("synthetic", "nuscenes", "bag", "kitti", "frames")
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 SYNTHETIC_FORMAT = "rosam-synthetic-1"
+FRAMES_FORMAT = "rosam-frames-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class DriveOptions:
+    """What a user states about a drive because its files do not; only where a kind has a use.
+
+    Attributes:
+        camera: Intrinsics of images, of a video, or of a bag's cameras without camera_info.
+        fov_deg: Horizontal field of view of the same, instead of intrinsics [degrees].
+        fps: Rate of images or of a video [1/s].
+        depth: Folder of true depth of images.
+        kitti_camera: Which of KITTI's cameras, 0 to 3; None is 2.
+    """
+
+    camera: Camera | None = None
+    fov_deg: float | None = None
+    fps: float | None = None
+    depth: Path | None = None
+    kitti_camera: int | None = None
+
+    def check(self, kind: str) -> None:
+        """Refuses what has no meaning for a kind of drive: it would be ignored silently.
+
+        Args:
+            kind: One of `KINDS`.
+
+        Raises:
+            ValueError: An option is stated that this kind has no use for.
+        """
+        uses = {
+            "frames": {"camera", "fov_deg", "fps", "depth"},
+            "bag": {"camera", "fov_deg"},
+            "kitti": {"kitti_camera"},
+        }.get(kind, set())
+        names = {"fov_deg": "fov"}
+        for name, value in vars(self).items():
+            if value is not None and name not in uses:
+                option = names.get(name, name).replace("_", "-")
+                raise ValueError(f"--{option} has no meaning for a drive of kind {kind}")
 
 
 def find_kind(path: Path) -> str:
@@ -29,34 +75,60 @@ def find_kind(path: Path) -> str:
         return "bag"
     if any(path.glob("v1.0-*/sample_data.json")):
         return "nuscenes"
+    from rosam_core.drives.frames import find_frames
+    from rosam_core.drives.kitti import find_kitti
+
+    if find_kitti(path):
+        return "kitti"
     described = path / "drive.json"
     if described.is_file():
-        try:
-            found = json.loads(described.read_text(encoding="utf-8")).get("format")
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{described} is not a drive description: {error}") from error
-        if found != SYNTHETIC_FORMAT:
-            raise ValueError(f"{described} has format {found!r}, expected {SYNTHETIC_FORMAT!r}")
+        found = _format_of(described)
+        if found == SYNTHETIC_FORMAT:
+            return "synthetic"
+        if found not in (None, FRAMES_FORMAT) or not find_frames(path):
+            raise ValueError(
+                f"{described} has format {found!r}, expected {SYNTHETIC_FORMAT!r}, or "
+                f"{FRAMES_FORMAT!r} with images beside it"
+            )
+        return "frames"
+    below = [_format_of(file) for file in path.glob("*/drive.json")]
+    if SYNTHETIC_FORMAT in below:
         return "synthetic"
-    if any(path.glob("*/drive.json")):
-        return "synthetic"
+    if find_frames(path):
+        return "frames"
+    if below:
+        return "synthetic"  # whose reader says what is wrong
     raise ValueError(
         f"{path} is no drive: expected a bag ({', '.join(BAG_SUFFIXES)} or a rosbag2 folder), a "
-        "nuScenes root (v1.0-*/sample_data.json), or synthetic drives (drive.json here or one "
-        "folder below; `rosam synth` makes them)"
+        "nuScenes root (v1.0-*/sample_data.json), KITTI (image_02/data, or sequences), synthetic "
+        "drives (drive.json here or one folder below; `rosam synth` makes them), a video, or a "
+        "folder of images"
     )
 
 
+def _format_of(described: Path) -> object:
+    """Returns the format that a `drive.json` states, None if it states none."""
+    try:
+        return json.loads(described.read_text(encoding="utf-8")).get("format")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{described} is not a drive description: {error}") from error
+
+
 def open_drives(
-    path: str | Path, kind: str = "auto", conditions: Sequence[str] = ()
+    path: str | Path,
+    kind: str = "auto",
+    conditions: Sequence[str] = (),
+    options: DriveOptions | None = None,
 ) -> list[Drive]:
     """Opens the drives at a path, one for every folder, camera or condition it holds.
 
     Args:
-        path: Bag, nuScenes root, synthetic drive, or folder of synthetic drives.
+        path: Bag, nuScenes root, KITTI recording, sequence or folder of them, synthetic drive or
+            folder of them, folder of images, or video.
         kind: One of `KINDS`, or `"auto"` to look.
         conditions: For synthetic drives, which renderings to open; every one there is if empty.
             Other kinds have one condition a frame, which the caller picks.
+        options: What the files do not tell.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
@@ -64,12 +136,29 @@ def open_drives(
     """
     path = Path(path)
     kind = find_kind(path) if kind == "auto" else kind
+    options = options or DriveOptions()
+    options.check(kind)
     if kind == "nuscenes":
         from rosam_core.drives.nuscenes import NuscenesDrive
 
         return [NuscenesDrive(path)]
     if kind == "bag":
-        return _open_bag(path)
+        return _open_bag(path, options)
+    if kind == "kitti":
+        from rosam_core.drives.kitti import DEFAULT_CAMERA, KittiDrive, find_kitti
+
+        index = DEFAULT_CAMERA if options.kitti_camera is None else options.kitti_camera
+        return [KittiDrive(folder, index) for folder in find_kitti(path) or [path]]
+    if kind == "frames":
+        from rosam_core.drives.frames import FramesDrive, find_frames
+
+        stated = {
+            "camera": options.camera,
+            "fov_deg": options.fov_deg,
+            "fps": options.fps,
+            "depth": options.depth,
+        }
+        return [FramesDrive(folder, **stated) for folder in find_frames(path) or [path]]
     if kind != "synthetic":
         raise ValueError(f"unknown kind of drive {kind!r}: expected auto, {', '.join(KINDS)}")
     from rosam_core.drives.synthetic.drive import RECORDED, SyntheticDrive, find_drives
@@ -90,16 +179,26 @@ def open_drives(
     return drives
 
 
-def _open_bag(path: Path) -> list[Drive]:
-    """Opens every camera of a bag that has a camera_info."""
+def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
+    """Opens every camera of a bag that has a camera_info, or the stated view."""
     from rosam_core.drives.bag_reader import BagReader
     from rosam_core.drives.rosbag import RosbagDrive
 
     with BagReader(path) as bag:
-        usable = [camera for camera in bag.cameras if camera.camera is not None]
-        problems = [f"{camera.topic}: {camera.problem}" for camera in bag.cameras]
+        found = [(camera, _stated_view(camera, options)) for camera in bag.cameras]
+    usable = [(camera, stated) for camera, stated in found if camera.camera or stated]
     if not usable:
+        problems = [f"{camera.topic}: {camera.problem}" for camera, _ in found]
         raise ValueError(
             f"{path} has no camera that can be scored: " + ("; ".join(problems) or "no images")
         )
-    return [RosbagDrive(path, camera.topic) for camera in usable]
+    return [RosbagDrive(path, camera.topic, stated) for camera, stated in usable]
+
+
+def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:
+    """Returns the stated intrinsics for a camera without camera_info, None if not needed."""
+    if topic.camera is not None or not (topic.width and topic.height):
+        return None
+    if options.camera is None and options.fov_deg is not None:
+        return Camera.from_fov(options.fov_deg, topic.width, topic.height)
+    return options.camera
