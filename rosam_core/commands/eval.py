@@ -9,6 +9,11 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rosam_core.commands.drive_options import (
+    add_source_arguments,
+    add_view_arguments,
+    drive_options,
+)
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
@@ -27,14 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drive",
         type=Path,
-        help="what to score: synthetic drive or folder of them, nuScenes root, or bag with lidar",
+        help="what to score: synthetic drive or folder of them, nuScenes root, bag with lidar, "
+        "KITTI, or images with depth",
     )
-    parser.add_argument("--kind", choices=("auto", "synthetic", "nuscenes", "bag"), default="auto")
+    add_source_arguments(parser)
     add_score_arguments(parser)
 
 
 def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `rosam eval` and `rosam bag eval` share."""
+    add_view_arguments(parser)
     parser.add_argument("--model", type=Path, help="ONNX model; the packaged one by default")
     parser.add_argument(
         "--predictions",
@@ -110,13 +117,16 @@ def run_score(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[str, Any]) -> int:
+    from rosam_core.drives.opening import open_drives
     from rosam_core.evaluation.compare import frame_rows
     from rosam_core.evaluation.protocol import score_drives
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
 
+    drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
     found = score_drives(
         predict,
         args.drive,
+        drives=drives,
         kind=args.kind,
         conditions=args.condition or (),
         min_depth_m=args.min_depth,

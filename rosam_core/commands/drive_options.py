@@ -1,0 +1,70 @@
+"""What a user states about a drive whose files do not tell it: options that commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rosam_core.drives.opening import KINDS, DriveOptions
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--fov` and `--camera`.
+
+    Args:
+        parser: Of the command.
+    """
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument(
+        "--fov",
+        type=float,
+        metavar="DEG",
+        help="horizontal field of view of images, a video or a bag without camera_info",
+    )
+    view.add_argument(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration of the same: the YAML of camera_calibration, or fx, fy, cx, cy, width, "
+        "height",
+    )
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--kind` and what only some kinds of drives need.
+
+    Args:
+        parser: Of the command.
+    """
+    add = parser.add_argument
+    add("--kind", choices=("auto", *KINDS), default="auto", help="what lies there (default: look)")
+    add("--fps", type=float, metavar="N", help="rate of images or of a video [1/s]")
+    add("--depth", type=Path, metavar="DIR", help="true depth of images: PNG, metres x 256")
+    add(
+        "--kitti-camera",
+        type=int,
+        choices=range(4),
+        help="0, 1 grey, 2, 3 colour; left first (default: 2)",
+    )
+
+
+def drive_options(args: argparse.Namespace) -> DriveOptions:
+    """Returns what was stated; an option that a command lacks is not stated.
+
+    Args:
+        args: Parsed arguments of a command with some of the options above.
+
+    Raises:
+        FileNotFoundError: There is no such camera file.
+        ValueError: It is no calibration.
+    """
+    from rosam_core.drives.bag_cameras import load_camera_file
+
+    camera = getattr(args, "camera", None)
+    return DriveOptions(
+        camera=load_camera_file(camera) if camera else None,
+        fov_deg=getattr(args, "fov", None),
+        fps=getattr(args, "fps", None),
+        depth=getattr(args, "depth", None),
+        kitti_camera=getattr(args, "kitti_camera", None),
+    )
