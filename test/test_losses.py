@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 
 from rosam_core.losses.gradient import gradient_matching
 from rosam_core.losses.laplace import laplace_nll, log_depth_residual
+from rosam_core.losses.relative import relative_error
 
 pytestmark = pytest.mark.torch
 
@@ -93,3 +94,26 @@ def test_gradients_in_float64():
     assert torch.autograd.gradcheck(
         lambda d: gradient_matching(d - target, valid)[0], (log_depth,)
     )
+
+
+def test_relative_error_by_hand():
+    """Twice too far is an error of 1, half of the truth one of 1/2, e^2 times too far 2e - 1."""
+    difference = torch.log(grid([[2.0, 0.5, 1.0, math.e**2]]))
+    expected = [1.0, 0.5, 0.0, 2 * math.e - 1]
+    assert relative_error(difference).flatten().tolist() == pytest.approx(expected)
+
+
+def test_relative_error_has_a_bounded_continuous_slope():
+    difference = grid([[-3.0, -0.3, 0.3, 1 - 1e-9, 1 + 1e-9, 50.0]]).requires_grad_()
+    relative_error(difference).sum().backward()
+    slopes = [-math.exp(-3), -math.exp(-0.3), math.exp(0.3), math.e, math.e, math.e]
+    assert difference.grad.flatten().tolist() == pytest.approx(slopes)
+    assert torch.autograd.gradcheck(relative_error, grid([[-1.0, 0.4, 0.9, 2.0]]).requires_grad_())
+
+
+def test_relative_error_prefers_the_nearer_of_two_equally_likely_depths():
+    """8 m or 40 m, even odds: log error is indifferent, relative error wants the 8 m."""
+    truth = torch.log(grid([[8.0, 40.0]]))
+    near, far = (relative_error(math.log(d) - truth).mean().item() for d in (8.0, 40.0))
+    assert near == pytest.approx(0.4)
+    assert far > 3 * near

@@ -1,4 +1,4 @@
-"""Supervised training on exact depth: Laplace likelihood and gradient matching in log depth."""
+"""Supervised training on exact depth: Laplace likelihood, relative error, gradient matching."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rosam_core.losses.gradient import gradient_matching
 from rosam_core.losses.laplace import laplace_nll, log_depth_residual
+from rosam_core.losses.relative import relative_error
 from rosam_core.methods.base import Batch, Term
 
 
@@ -17,6 +18,7 @@ class SupervisedOptions:
     """Weights of the supervised losses."""
 
     beta: float = 0.5  # 0 = plain likelihood, 1 = absolute error of log depth; see laplace_nll
+    relative_weight: float = 1.5  # of the relative error of the finest depth
     gradient_weight: float = 0.5  # of the gradient term, summed over its scales
     gradient_scales: int = 4  # subsampling 1, 2, 4, ...
     beyond_weight: float = 0.25  # of a sky pixel, relative to a pixel with depth
@@ -45,7 +47,7 @@ class Supervised(nn.Module):
         return self.losses(batch, step)
 
     def losses(self, batch: Batch, step: int) -> dict[str, Term]:
-        """Returns the terms `laplace_0`, `laplace_1`, ... (finest first) and `gradient_1`, ...
+        """Returns `laplace_0`, `laplace_1`, ... (finest first), `relative` and `gradient_1`, ...
 
         Args:
             batch: See the class.
@@ -64,6 +66,8 @@ class Supervised(nn.Module):
             nll = torch.where(known | far, laplace_nll(residual, log_b, options.beta), 0.0)
             terms[f"laplace_{i}"] = Term(nll, options.coarse_weight**i, counted)
         difference: Tensor = scales[0][0] - target
+        known_difference = difference.masked_fill(~valid, 0.0)
+        terms["relative"] = Term(relative_error(known_difference), options.relative_weight, valid)
         for level in range(options.gradient_scales):
             error, counted = gradient_matching(difference, valid, 2**level)
             weight = options.gradient_weight / max(options.gradient_scales, 1)
