@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Iterator
 
-from rosam_core.types import Frame
+from rosam_core.types import Camera, Float64, Frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Glance:
+    """What is known of a frame without reading its image; see `Frame`.
+
+    Attributes:
+        stamp_ns: Time of exposure [ns].
+        camera: Intrinsics.
+        T_world_camera: float64[4,4], camera to world, or None.
+        condition: One of `CONDITIONS`.
+        camera_name: Name of the camera in its drive.
+        has_lidar: The frame comes with lidar points.
+        has_depth: The frame comes with exact depth.
+    """
+
+    stamp_ns: int
+    camera: Camera
+    T_world_camera: Float64 | None = None
+    condition: str = "unknown"
+    camera_name: str = "camera"
+    has_lidar: bool = False
+    has_depth: bool = False
 
 
 class Drive(abc.ABC):
@@ -20,6 +44,19 @@ class Drive(abc.ABC):
     @abc.abstractmethod
     def __getitem__(self, index: int) -> Frame:
         """Reads one frame; raises IndexError outside `0 <= index < len`."""
+
+    def glance(self, index: int) -> Glance:
+        """Returns what is known of a frame; drives that need not read its image override this."""
+        frame = self[index]
+        return Glance(
+            stamp_ns=frame.stamp_ns,
+            camera=frame.camera,
+            T_world_camera=frame.T_world_camera,
+            condition=frame.condition,
+            camera_name=frame.camera_name,
+            has_lidar=frame.lidar is not None,
+            has_depth=frame.depth is not None,
+        )
 
     def scene(self, index: int) -> str:
         """Returns the recording that a frame belongs to: figures of one scene go together."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rosam_core.drives.bag_cameras import load_camera_file
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.frames_description import DESCRIPTION, Description
 from rosam_core.drives.image_files import (
     IMAGE_SUFFIXES,
@@ -120,6 +120,16 @@ class FramesDrive(Drive):
             T_world_camera=None if self._poses is None else self._poses[index].copy(),
             condition=self.condition,
             depth=None if depth is None else read_depth_image(depth, width, height),
+        )
+
+    def glance(self, index: int) -> Glance:
+        """Returns what is known of a frame without reading its image."""
+        return Glance(
+            stamp_ns=self.stamps_ns[index],
+            camera=self._camera_for(*self._size),
+            T_world_camera=None if self._poses is None else self._poses[index],
+            condition=self.condition,
+            has_depth=self._depths[index] is not None,
         )
 
     def _camera_for(self, width: int, height: int) -> Camera:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.image_files import image_files, read_depth_image, read_image
 from rosam_core.drives.kitti_calibration import (
     matrix,
@@ -137,6 +137,19 @@ class KittiDrive(Drive):
             camera_name=self.camera_name,
             lidar=None if view.lidar is None else self._scan(view.lidar),
             depth=depth,
+        )
+
+    def glance(self, index: int) -> Glance:
+        """Returns what is known of a frame without reading its image."""
+        view = self._views[index]
+        return Glance(
+            stamp_ns=view.stamp_ns,
+            camera=self._rig.camera,
+            T_world_camera=view.T_world_camera,
+            condition="day-clear",
+            camera_name=self.camera_name,
+            has_lidar=view.lidar is not None,
+            has_depth=view.depth is not None,
         )
 
     def _scan(self, path: Path) -> Float32:

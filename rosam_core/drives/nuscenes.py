@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame
 
@@ -107,6 +107,18 @@ class NuscenesDrive(Drive):
             lidar=self._lidar(view),
         )
 
+    def glance(self, index: int) -> Glance:
+        """Returns what the tables know of a frame."""
+        view = self._views[index]
+        return Glance(
+            stamp_ns=view.stamp_ns,
+            camera=view.camera,
+            T_world_camera=view.T_world_camera,
+            condition=view.condition,
+            camera_name=view.channel,
+            has_lidar=view.lidar_file is not None,
+        )
+
     def _lidar(self, view: _View) -> Float32 | None:
         """Returns the sweep as the camera sees it, float32[N,3] [m]."""
         if view.lidar_file is None or view.T_world_lidar is None:
@@ -193,11 +205,14 @@ class NuscenesDrive(Drive):
 def condition_of(description: str) -> str:
     """Returns the condition of a scene: night comes first, so night rain is night.
 
+    Fog and unknown conditions occur in what `nuscenes_writer` writes, not in nuScenes itself.
+
     Args:
         description: The scene's description in nuScenes' words.
     """
     words = description.lower()
-    return "night" if "night" in words else "day-rain" if "rain" in words else "day-clear"
+    named = {"night": "night", "rain": "day-rain", "fog": "fog", "unknown": "unknown"}
+    return next((named[word] for word in named if word in words), "day-clear")
 
 
 def transform(row: dict[str, Any]) -> Float64:

@@ -18,7 +18,7 @@ from rosam_core.drives.bag_cameras import (
 from rosam_core.drives.bag_messages import read_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
 from rosam_core.drives.bag_transforms import TransformTree
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, sidecar_of
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.image_codec import decode_message
@@ -134,6 +134,23 @@ class RosbagDrive(Drive):
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
             lidar=self._lidar_at(stamp, frame_id),
+        )
+
+    def glance(self, index: int) -> Glance:
+        """Returns what is known of a frame without reading its image."""
+        stamp = int(self.stamps_ns[index])
+        T_world_camera = None
+        if self.transforms.is_moving(self.frame_id):
+            root = self.transforms.root_of(self.frame_id)
+            T_world_camera = self.transforms.lookup(root, self.frame_id, stamp)
+        gaps = np.abs(self._lidar_stamps - stamp)
+        return Glance(
+            stamp_ns=stamp,
+            camera=self._camera or self._camera_at(self._images[index][0]),
+            T_world_camera=T_world_camera,
+            condition=self.condition or self._condition_at(stamp),
+            camera_name=self.image_topic,
+            has_lidar=bool(gaps.size and gaps.min() <= MAX_LIDAR_GAP_NS),
         )
 
     def scene(self, index: int) -> str:

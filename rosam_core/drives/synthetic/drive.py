@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.types import CONDITIONS, Camera, Float32, Frame, UInt8, UInt16
 
 FORMAT = "rosam-synthetic-1"
@@ -151,6 +151,17 @@ class SyntheticDrive(Drive):
             lidar=self._read_lidar(self.folder / "lidar" / f"{stem}.npy"),
             depth=decode_depth(self._read(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2)),
             instances=self._read(f"instances/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2),
+        )
+
+    def glance(self, index: int) -> Glance:
+        """Returns what is known of a frame without reading its files."""
+        return Glance(
+            stamp_ns=self._stamps[index],
+            camera=self.camera,
+            T_world_camera=self._poses[index].copy(),
+            condition=self.conditions[index],
+            has_lidar=(self.folder / "lidar" / f"{index:06d}.npy").is_file(),
+            has_depth=True,
         )
 
     def _read(self, name: str, flags: int, dtype: str, dimensions: int) -> Any:

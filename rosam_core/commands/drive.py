@@ -1,0 +1,115 @@
+"""`rosam drive`: say what a drive holds, as a table, JSON and a sheet of its pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rosam_core.commands.drive_options import (
+    add_source_arguments,
+    add_view_arguments,
+    drive_options,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares `rosam drive info`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    text = "count frames, cameras, conditions, poses and lidar; measure rates, gaps and the way"
+    info = actions.add_parser("info", help=text, description=text)
+    _add_drive(info)
+    info.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write a contact sheet, .png or .jpg"
+    )
+    info.add_argument(
+        "--frames", type=int, default=24, metavar="N", help="pictures on the sheet (default: 24)"
+    )
+    info.set_defaults(act=_info)
+
+
+def _add_drive(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="anything `rosam eval` reads; see docs/drives.md")
+    add_source_arguments(parser)
+    add_view_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen action; returns its exit code."""
+    return int(args.act(args))
+
+
+def _info(args: argparse.Namespace) -> int:
+    from rosam_core.drives.opening import find_kind, open_drives
+    from rosam_core.drives.survey import survey
+
+    if args.sheet and args.sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ValueError(f"--sheet {args.sheet}: name a .png or .jpg file")
+    if args.frames < 1:
+        raise ValueError(f"--frames must be at least 1, got {args.frames}")
+    kind = find_kind(args.path) if args.kind == "auto" else args.kind
+    drives = open_drives(args.path, kind, options=drive_options(args))
+    facts = {"path": str(args.path), "kind": kind, "drives": [survey(d) for d in drives]}
+    if args.sheet:
+        from rosam_core.evaluation.sheet import drive_sheet, save_picture
+
+        save_picture(args.sheet, drive_sheet(drives, args.frames))
+        facts["sheet"] = str(args.sheet)
+    print(json.dumps(facts, indent=2) if args.json else "\n".join(_lines(facts)))
+    return 0
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    from rosam_core.evaluation.scoring import format_table
+
+    drives = facts["drives"]
+    lines = [f"{facts['path']}: {facts['kind']}"]
+    for drive in drives:
+        lines += ["", _headline(drive), format_table(_rows(drive["cameras"]), left=(0, 2))]
+    if len(drives) > 1:
+        frames = sum(drive["frames"] for drive in drives)
+        lines += ["", f"{len(drives)} drives, {frames} frames in all"]
+    if "sheet" in facts:
+        lines += ["", f"sheet: {facts['sheet']}"]
+    return lines
+
+
+def _headline(drive: dict[str, Any]) -> str:
+    parts = [f"{drive['frames']} frames"]
+    if drive["scenes"] > 1:
+        parts.append(f"{drive['scenes']} scenes")
+    parts.append(f"{drive['duration_s']:.1f} s")
+    if drive["distance_m"] is not None:
+        parts.append(f"{drive['distance_m']:.1f} m")
+    parts += [f"{name} {count}" for name, count in drive["conditions"].items()]
+    for name in ("poses", "lidar", "depth"):
+        count = drive[name]
+        of = "all" if count == drive["frames"] else f"of {count} frames" if count else "none"
+        parts.append(f"{name} {of}")
+    return f"{drive['name']}: " + ", ".join(parts)
+
+
+def _rows(cameras: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = [["camera", "frames", "size", "view", "fx", "rate", "largest gap"]]
+    for camera in cameras:
+        rate, gap = camera["rate_hz"], camera["largest_gap_s"]
+        rows.append(
+            [
+                camera["name"],
+                str(camera["frames"]),
+                ", ".join(camera["sizes"]),
+                _span(camera["fov_x_deg"], 1) + " deg",
+                _span(camera["fx"], 1) + " px",
+                "-" if rate is None else f"{rate:.1f} Hz",
+                "-" if gap is None else f"{gap:.3f} s after frame {camera['gap_after']}",
+            ]
+        )
+    return rows
+
+
+def _span(values: Sequence[float], digits: int) -> str:
+    low, high = (f"{value:.{digits}f}" for value in values)
+    return low if low == high else f"{low} to {high}"

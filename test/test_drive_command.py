@@ -1,0 +1,97 @@
+"""`rosam drive`: tables and sheets of drives that are made here."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from test_frames_drive import write_images
+from test_kitti import write_raw
+
+from rosam_core.cli import main
+from rosam_core.drives.frames import FramesDrive
+from rosam_core.evaluation.sheet import CAPTION_HEIGHT, CELL_WIDTH, drive_sheet
+
+
+def drive(capsys, *arguments):
+    code = main(["drive", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_info_as_json_and_as_a_table(tmp_path, capsys):
+    folder = write_images(tmp_path / "d")
+    code, out = drive(capsys, "info", folder, "--fov", 60, "--fps", 4, "--json")
+    assert code == 0
+    facts = json.loads(out.out)
+    assert facts["kind"] == "frames"
+    assert facts["drives"][0]["frames"] == 3
+    assert facts["drives"][0]["cameras"][0]["rate_hz"] == 4
+    code, out = drive(capsys, "info", folder, "--fov", 60, "--fps", 4)
+    assert code == 0
+    assert "d: 3 frames, 0.5 s, unknown 3, poses none, lidar none, depth none" in out.out
+    row = " ".join(out.out.splitlines()[-1].split())
+    assert row == "camera 3 64x48 60.0 deg 55.4 px 4.0 Hz 0.250 s after frame 0"
+
+
+def test_info_of_several_drives_ends_with_their_sum(tmp_path, capsys):
+    write_raw(tmp_path)
+    second = tmp_path / "2011_09_26" / "2011_09_26_drive_0002_sync"
+    first = tmp_path / "2011_09_26" / "2011_09_26_drive_0001_sync"
+    (second / "image_02").parent.mkdir()
+    (second / "image_02").symlink_to(first / "image_02")
+    code, out = drive(capsys, "info", tmp_path)
+    assert code == 0
+    assert "2011_09_26_drive_0001_sync: 2 frames, 0.1 s, 0.0 m, day-clear 2, poses all" in out.out
+    assert "2011_09_26_drive_0002_sync: 2 frames, 0.1 s, day-clear 2, poses none" in out.out
+    assert out.out.splitlines()[-1] == "2 drives, 4 frames in all"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_sheet_has_a_cell_for_every_frame(tmp_path, capsys, suffix):
+    folder = write_images(tmp_path / "d", [f"{i}.png" for i in range(9)], 80, 60)
+    (folder / "7.png").write_bytes(b"")
+    sheet = tmp_path / "new" / f"sheet{suffix}"
+    code, out = drive(capsys, "info", folder, "--fov", 60, "--sheet", sheet, "--frames", 5)
+    assert code == 0
+    assert f"sheet: {sheet}" in out.out
+    picture = cv2.imread(str(sheet))[..., ::-1]
+    height = round(CELL_WIDTH * 60 / 80)
+    assert picture.shape == (2 * (height + CAPTION_HEIGHT), 4 * CELL_WIDTH, 3)
+    # Frames 0, 1, 3, 5 and 7; the level of frame i is 10 i; 7 cannot be read and says so.
+    middles = picture[height // 2, CELL_WIDTH // 2 :: CELL_WIDTH].mean(axis=1)
+    np.testing.assert_allclose(middles, [0, 10, 30, 50], atol=3)
+    red, green, _ = picture[height + CAPTION_HEIGHT + height - 5, 20].astype(int)
+    assert red > green + 20
+
+
+def test_sparse_truth_is_drawn_on_the_left_half_only(tmp_path):
+    folder = write_images(tmp_path / "d", ["0.png"], 400, 300)
+    stored = np.zeros((300, 400), np.uint16)
+    stored[100, 50] = stored[100, 350] = 3 * 256
+    (folder / "depth").mkdir()
+    cv2.imwrite(str(folder / "depth" / "0.png"), stored)
+    picture = drive_sheet([FramesDrive(folder, fov_deg=60)], 4)
+    assert picture.shape == (300 + CAPTION_HEIGHT, CELL_WIDTH, 3)
+    drawn = np.argwhere(picture[:300].max(axis=2) > 50)
+    assert drawn.tolist() == [[100, 50], [100, 51]]
+    assert picture[100, 50, 0] > 150  # 3 m is near: red
+    assert picture[100, 50, 2] < 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("info", "nowhere"), "no drive at nowhere"),
+        (("info", "d"), "state its horizontal view with --fov"),
+        (("info", "d", "--fov", 60, "--sheet", "sheet.gif"), "name a .png or .jpg file"),
+        (("info", "d", "--fov", 60, "--frames", 0), "at least 1"),
+        (("info", "d", "--camera", "none.yaml"), "no camera file at none.yaml"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "d")
+    code, out = drive(capsys, *arguments)
+    assert code == 1
+    assert message in out.err
+    assert len(out.err.strip().splitlines()) == 1
