@@ -1,4 +1,4 @@
-"""Opens whatever lies at a path as drives: bags, nuScenes, KITTI, synthetic ones or images."""
+"""Opens what lies at a path as drives: bags, nuScenes, RobotCar, KITTI, synthetic, images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rosam_core.types import Camera
 if TYPE_CHECKING:
     from rosam_core.drives.bag_cameras import CameraTopic
 
-KINDS = ("synthetic", "nuscenes", "bag", "kitti", "frames")
+KINDS = ("synthetic", "nuscenes", "robotcar", "bag", "kitti", "frames")
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 SYNTHETIC_FORMAT = "rosam-synthetic-1"
 FRAMES_FORMAT = "rosam-frames-1"
@@ -30,6 +30,8 @@ class DriveOptions:
         fps: Rate of images or of a video [1/s].
         depth: Folder of true depth of images.
         kitti_camera: Which of KITTI's cameras, 0 to 3; None is 2.
+        robotcar_camera: Which of RobotCar's, such as `stereo/left`; None is the first there.
+        robotcar_truth: How its lidar becomes true depth, `corrected` (None) or `sdk_compat`.
     """
 
     camera: Camera | None = None
@@ -37,6 +39,8 @@ class DriveOptions:
     fps: float | None = None
     depth: Path | None = None
     kitti_camera: int | None = None
+    robotcar_camera: str | None = None
+    robotcar_truth: str | None = None
 
     def check(self, kind: str) -> None:
         """Refuses what has no meaning for a kind of drive: it would be ignored silently.
@@ -51,6 +55,7 @@ class DriveOptions:
             "frames": {"camera", "fov_deg", "fps", "depth"},
             "bag": {"camera", "fov_deg"},
             "kitti": {"kitti_camera"},
+            "robotcar": {"robotcar_camera", "robotcar_truth"},
         }.get(kind, set())
         names = {"fov_deg": "fov"}
         for name, value in vars(self).items():
@@ -77,7 +82,10 @@ def find_kind(path: Path) -> str:
         return "nuscenes"
     from rosam_core.drives.frames import find_frames
     from rosam_core.drives.kitti import find_kitti
+    from rosam_core.drives.robotcar import find_robotcar
 
+    if find_robotcar(path):
+        return "robotcar"
     if find_kitti(path):
         return "kitti"
     described = path / "drive.json"
@@ -100,9 +108,9 @@ def find_kind(path: Path) -> str:
         return "synthetic"  # whose reader says what is wrong
     raise ValueError(
         f"{path} is no drive: expected a bag ({', '.join(BAG_SUFFIXES)} or a rosbag2 folder), a "
-        "nuScenes root (v1.0-*/sample_data.json), KITTI (image_02/data, or sequences), synthetic "
-        "drives (drive.json here or one folder below; `rosam synth` makes them), a video, or a "
-        "folder of images"
+        "nuScenes root (v1.0-*/sample_data.json), KITTI (image_02/data, or sequences), RobotCar "
+        "(stereo/left and stereo.timestamps), synthetic drives (drive.json here or one folder "
+        "below; `rosam synth` makes them), a video, or a folder of images"
     )
 
 
@@ -123,8 +131,9 @@ def open_drives(
     """Opens the drives at a path, one for every folder, camera or condition it holds.
 
     Args:
-        path: Bag, nuScenes root, KITTI recording, sequence or folder of them, synthetic drive or
-            folder of them, folder of images, or video.
+        path: Bag, nuScenes root, RobotCar traversal, folder of them or split file of md4all, KITTI
+            recording, sequence or folder of them, synthetic drive or folder of them, folder of
+            images, or video.
         kind: One of `KINDS`, or `"auto"` to look.
         conditions: For synthetic drives, which renderings to open; every one there is if empty.
             Other kinds have one condition a frame, which the caller picks.
@@ -149,6 +158,15 @@ def open_drives(
 
         index = DEFAULT_CAMERA if options.kitti_camera is None else options.kitti_camera
         return [KittiDrive(folder, index) for folder in find_kitti(path) or [path]]
+    if kind == "robotcar":
+        from rosam_core.drives.robotcar import RobotCarDrive, find_robotcar
+        from rosam_core.drives.robotcar_lidar import TRUTHS
+
+        truth = options.robotcar_truth or TRUTHS[0]
+        return [
+            RobotCarDrive(folder, options.robotcar_camera, split=split, truth=truth)
+            for folder, split in find_robotcar(path) or [(path, None)]
+        ]
     if kind == "frames":
         from rosam_core.drives.frames import FramesDrive, find_frames
 
