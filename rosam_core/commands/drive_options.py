@@ -46,6 +46,18 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(4),
         help="0, 1 grey, 2, 3 colour; left first (default: 2)",
     )
+    add(
+        "--robotcar-camera",
+        metavar="NAME",
+        help="stereo/left, stereo/centre, stereo/right, mono_left, mono_right or mono_rear "
+        "(default: the first there is)",
+    )
+    add(
+        "--robotcar-truth",
+        choices=("corrected", "sdk_compat"),
+        help="how lidar becomes true depth: with poses at each scan's time, or as published "
+        "figures have it (default: corrected)",
+    )
 
 
 def drive_options(args: argparse.Namespace) -> DriveOptions:
@@ -67,4 +79,6 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         fps=getattr(args, "fps", None),
         depth=getattr(args, "depth", None),
         kitti_camera=getattr(args, "kitti_camera", None),
+        robotcar_camera=getattr(args, "robotcar_camera", None),
+        robotcar_truth=getattr(args, "robotcar_truth", None),
     )

@@ -135,6 +135,8 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         limit=args.limit,
     )
     result = by_condition(found.scores)
+    if notes := sorted({drive.truth_note for drive in drives} - {""}):
+        about = {**about, "truth": "; ".join(notes)}
     report = {
         **about,
         "drive": str(args.drive),
@@ -152,7 +154,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     rows = table_rows(result, ("median_scaled",) if args.median else ("metric", "median_scaled"))
     print(
         f"{name} on {args.drive}: truth {args.min_depth:g} to {args.max_depth:g} m, "
-        "mean over images"
+        "mean over images" + (f"; truth: {about['truth']}" if "truth" in about else "")
     )
     print(format_table(rows))
     _print_intervals(result)

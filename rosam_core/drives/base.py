@@ -36,6 +36,8 @@ class Drive(abc.ABC):
     """An ordered sequence of frames, cheap to index and safe to read from several processes."""
 
     name: str
+    truth_note: str = ""
+    """How true depth is made, where the data set has it in more than one way."""
 
     @abc.abstractmethod
     def __len__(self) -> int:

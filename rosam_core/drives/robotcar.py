@@ -97,6 +97,7 @@ class RobotCarDrive(Drive):
             if value not in known:
                 raise ValueError(f"{value!r} is none of {', '.join(known)}")
         self.truth = truth
+        self.truth_note = f"RobotCar lidar, {truth}, +-{window_s:g} s"
         self._window_us = round(window_s * 1e6)
         self._find_frames(None if split is None else Path(split))
         models = _shared(self.folder, "models")
