@@ -274,6 +274,7 @@ def write_drive(
     namespace: str = "/camera",
     frame_id: str = "camera_optical",
     compressed: Literal["jpeg", "png"] | None = "jpeg",
+    quality: int = 92,
     with_truth: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -286,6 +287,7 @@ def write_drive(
         namespace: Of the camera topics.
         frame_id: Optical frame of the camera; lidar points are in it too.
         compressed: Compression of the images; None writes raw `rgb8`.
+        quality: Of JPEG, 0 to 100.
         with_truth: Also write the exact depth, to `<namespace>/ground_truth/image`.
         overwrite: Replace a bag that is there.
 
@@ -301,7 +303,7 @@ def write_drive(
                 writer.write_transforms(at, [("map", frame_id, frame.T_world_camera)])
             if compressed:
                 topic = f"{namespace}/image_raw/compressed"
-                writer.write_compressed(topic, *stamp, frame.image, compressed)
+                writer.write_compressed(topic, *stamp, frame.image, compressed, quality)
             else:
                 writer.write_image(f"{namespace}/image_raw", *stamp, frame.image)
             if frame.lidar is not None:

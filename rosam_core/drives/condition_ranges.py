@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,28 @@ def _range(entry: Any, path: Path) -> ConditionRange:
     if entry["condition"] not in CONDITIONS:
         raise ValueError(f"{path}: condition {entry['condition']!r} is none of {CONDITIONS}")
     return ConditionRange(begin, end, entry["condition"])
+
+
+def save_ranges(path: Path, stamps_ns: Sequence[int], conditions: Sequence[str]) -> None:
+    """Writes the conditions of frames as a file of ranges; none if all are unknown.
+
+    Args:
+        path: The YAML file.
+        stamps_ns: Of the frames [ns].
+        conditions: Of the frames.
+    """
+    entries: list[dict[str, Any]] = []
+    order = sorted(range(len(stamps_ns)), key=lambda i: stamps_ns[i])
+    for i in order:
+        # A millisecond early: a float of seconds must not put the frame before its range.
+        begin = max((stamps_ns[i] - stamps_ns[order[0]]) / 1e9 - 1e-3, 0.0)
+        if not entries or entries[-1]["condition"] != conditions[i]:
+            if entries:
+                entries[-1]["to"] = begin
+            entries.append({"from": begin, "condition": conditions[i]})
+    known = [entry for entry in entries if entry["condition"] != "unknown"]
+    if known:
+        path.write_text(yaml.safe_dump(known, sort_keys=False), encoding="utf-8")
 
 
 def condition_at(ranges: list[ConditionRange], seconds: float) -> str:

@@ -21,7 +21,7 @@ class Description:
 
     Attributes:
         camera: From `K` (3x3) with `width` and `height` of the images as stored.
-        stamps_ns: From `frame_stamps`, seconds, one for each image [ns].
+        stamps_ns: From `stamps_ns`, or `frame_stamps` in seconds, one for each image [ns].
         fps: From `fps`.
         poses: From `poses`, float64[N,4,4], camera to world.
         condition: From `condition`: one of `CONDITIONS`, or words such as "night, rain".
@@ -108,6 +108,8 @@ def _camera(values: dict[str, Any]) -> Camera | None:
 
 
 def _stamps(values: dict[str, Any]) -> tuple[int, ...] | None:
+    if values.get("stamps_ns") is not None:
+        return tuple(int(stamp) for stamp in values["stamps_ns"])
     stamps = values.get("frame_stamps")
     if stamps is None:
         return None

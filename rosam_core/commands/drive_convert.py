@@ -1,0 +1,122 @@
+"""`rosam drive convert`: write any drive as a bag, a nuScenes tree or folders of images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rosam_core.commands.drive_options import (
+    add_source_arguments,
+    add_view_arguments,
+    drive_options,
+)
+from rosam_core.drives.base import Drive, Glance
+
+if TYPE_CHECKING:
+    from rosam_core.types import Frame
+
+FORMS = ("bag", "nuscenes", "frames")
+
+
+def add_arguments(actions: Any) -> None:
+    """Declares the action.
+
+    Args:
+        actions: Sub-parsers of `rosam drive`.
+    """
+    text = "write a drive in another form: bag, nuScenes tree or folders of images"
+    parser = actions.add_parser("convert", help=text, description=text)
+    add = parser.add_argument
+    add("path", type=Path, help="anything `rosam eval` reads; see docs/drives.md")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="what to write")
+    add(
+        "--to",
+        choices=FORMS,
+        help="form (default: a bag if OUT ends in .mcap, .db3 or .bag, which says which kind)",
+    )
+    add_source_arguments(parser)
+    add_view_arguments(parser)
+    add("--condition", action="append", default=[], help="of synthetic drives; repeatable")
+    add("--jpeg", type=int, metavar="Q", help="store JPEG of this quality instead of PNG")
+    add("--force", action="store_true", help="replace an existing output of this form")
+    parser.set_defaults(act=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `rosam drive convert`."""
+    from rosam_core.drives.opening import BAG_SUFFIXES, open_drives
+
+    form = args.to or ("bag" if args.output.suffix in BAG_SUFFIXES else None)
+    if form is None:
+        raise ValueError(f"say what {args.output} shall be: --to {'|'.join(FORMS)}")
+    if args.jpeg is not None and not 0 <= args.jpeg <= 100:
+        raise ValueError(f"--jpeg must be between 0 and 100, got {args.jpeg}")
+    drives = open_drives(args.path, args.kind, args.condition, drive_options(args))
+    from tqdm import tqdm
+
+    total = sum(len(drive) for drive in drives)
+    with tqdm(total=total, unit="frame", disable=None, file=sys.stderr) as bar:
+        written = _write(form, [_Shown(drive, bar) for drive in drives], args)
+    print(f"{args.output}: {written} frames")
+    return 0
+
+
+def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
+    if form == "nuscenes":
+        from rosam_core.drives.nuscenes_writer import write_nuscenes
+
+        return write_nuscenes(drives, args.output, jpeg_quality=args.jpeg, overwrite=args.force)
+    if form == "frames":
+        from rosam_core.drives.frames_writer import write_frames
+
+        return write_frames(drives, args.output, jpeg_quality=args.jpeg, overwrite=args.force)
+    from rosam_core.drives.bag_writer import write_drive
+    from rosam_core.drives.condition_ranges import save_ranges, sidecar_of
+
+    if len(drives) != 1:
+        names = ", ".join(f"{drive.name} {_condition(drive)}".strip() for drive in drives)
+        raise ValueError(
+            f"a bag holds one drive, {args.path} has {len(drives)} ({names}): name one by its "
+            "path, and one --condition of a synthetic drive"
+        )
+    written = write_drive(
+        drives[0],
+        args.output,
+        compressed=None if args.jpeg is None else "jpeg",
+        quality=args.jpeg or 92,
+        with_truth=True,
+        overwrite=args.force,
+    )
+    glances = [drives[0].glance(index) for index in range(len(drives[0]))]
+    save_ranges(
+        sidecar_of(args.output), [g.stamp_ns for g in glances], [g.condition for g in glances]
+    )
+    return written
+
+
+def _condition(drive: Drive) -> str:
+    return drive.glance(0).condition if len(drive) else ""
+
+
+class _Shown(Drive):
+    """A drive whose reading moves a progress bar."""
+
+    def __init__(self, drive: Drive, bar: Any) -> None:
+        self.drive, self.name, self.bar = drive, drive.name, bar
+
+    def __len__(self) -> int:
+        return len(self.drive)
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = self.drive[index]
+        self.bar.update()
+        return frame
+
+    def scene(self, index: int) -> str:
+        return self.drive.scene(index)
+
+    def glance(self, index: int) -> Glance:
+        return self.drive.glance(index)

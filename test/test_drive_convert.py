@@ -1,0 +1,138 @@
+"""A drive written in every form and read back: the same images, poses, lidar and figures."""
+
+import json
+
+import numpy as np
+import pytest
+from support import write_tiny_model
+from test_eval_command import HEIGHT, WIDTH, write_drive
+
+from rosam_core.cli import main
+from rosam_core.drives.condition_ranges import condition_at, load_ranges, save_ranges
+from rosam_core.drives.opening import open_drives
+from rosam_core.drives.synthetic import drive as disk
+
+FORMS = {
+    "mcap": "out.mcap",
+    "sqlite3": "out.db3",
+    "ros1": "out.bag",
+    "nuscenes": "tree",
+    "frames": "images",
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A drive whose images, poses and lidar differ from frame to frame."""
+    folder = write_drive(tmp_path_factory.mktemp("source") / "a", ("night",), frames=4)
+    rng = np.random.default_rng(3)
+    (folder / "lidar").mkdir()
+    meta = json.loads((folder / "drive.json").read_text())
+    for index in range(4):
+        image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        path = folder / "images" / "night" / f"{index:06d}.png"
+        path.write_bytes(disk.encode_image(image, ".png"))
+        z = rng.uniform(3, 70, 200)
+        sides = rng.uniform(-0.4, 0.4, (2, 200)) * [[1.0], [0.7]] * z
+        points = np.column_stack([*sides, z]).astype(np.float32)
+        np.save(folder / "lidar" / f"{index:06d}.npy", points)
+        angle = 0.2 * index
+        T = np.array(meta["frames"][index]["T_world_camera"])
+        turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+        T[:3, :3] = np.array(turn) @ T[:3, :3]
+        T[:3, 3] = [3.5 * index, 0.25 * index, 1.5]
+        meta["frames"][index]["T_world_camera"] = T.tolist()
+    (folder / "drive.json").write_text(json.dumps(meta))
+    return folder
+
+
+def convert(capsys, *arguments):
+    code = main(["drive", "convert", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_reads_back_as_the_same_drive(source, tmp_path, capsys, form):
+    out = tmp_path / FORMS[form]
+    arguments = ("--to", form) if form in ("nuscenes", "frames") else ()
+    code, said = convert(capsys, source, "-o", out, *arguments)
+    assert code == 0, said.err
+    assert f"{out}: 4 frames" in said.out
+    (drive,) = open_drives(out)
+    (before,) = open_drives(source)
+    assert len(drive) == 4
+    for a, b in zip(before, drive, strict=True):
+        assert np.array_equal(a.image, b.image)
+        assert b.stamp_ns == a.stamp_ns
+        assert b.condition == "night"
+        np.testing.assert_allclose(b.camera.K, a.camera.K, rtol=1e-12)
+        np.testing.assert_allclose(b.T_world_camera, a.T_world_camera, atol=1e-6)
+        if form == "frames":
+            np.testing.assert_array_equal(a.depth, b.depth)
+        else:
+            u = 64 * a.lidar[:, 0] / a.lidar[:, 2] + 31.5
+            v = 64 * a.lidar[:, 1] / a.lidar[:, 2] + 23.5
+            seen = (u > 1) & (u < WIDTH - 1) & (v > 1) & (v < HEIGHT - 1)
+            points = a.lidar[seen] if form == "nuscenes" else a.lidar
+            np.testing.assert_allclose(b.lidar, points, atol=1e-4)
+
+
+def test_the_figures_are_the_same_in_every_form_with_lidar(source, tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "model", WIDTH, HEIGHT)
+    tables = {}
+    for form in ("mcap", "sqlite3", "ros1", "nuscenes"):
+        arguments = ("--to", form) if form == "nuscenes" else ()
+        assert convert(capsys, source, "-o", tmp_path / FORMS[form], *arguments)[0] == 0
+        path = tmp_path / FORMS[form]
+        assert main(["eval", "--drive", str(path), "--model", str(model), "--json"]) == 0
+        tables[form] = json.loads(capsys.readouterr().out)["conditions"]["night"]
+    first = tables["mcap"]["metric"]
+    assert first["abs_rel"] > 0.05
+    for form in ("sqlite3", "ros1"):
+        assert tables[form]["metric"] == pytest.approx(first, abs=1e-4)
+    # nuScenes' protocol takes the integer part of a pixel and drops the outermost one; here all
+    # pixels of an image say the same depth, so that only the points left out make a difference.
+    assert tables["nuscenes"]["metric"]["abs_rel"] == pytest.approx(first["abs_rel"], rel=0.1)
+
+
+def test_conditions_of_a_bag_come_back_from_the_file_beside_it(tmp_path):
+    path = tmp_path / "x.yaml"
+    stamps = [10**18 + i * 10**8 for i in range(5)]
+    save_ranges(path, stamps, ["fog", "fog", "unknown", "night", "night"])
+    found = [condition_at(load_ranges(path), (s - stamps[0]) / 1e9) for s in stamps]
+    assert found == ["fog", "fog", "unknown", "night", "night"]
+    save_ranges(tmp_path / "y.yaml", stamps[:1], ["unknown"])
+    assert not (tmp_path / "y.yaml").exists()
+
+
+def test_frames_of_two_conditions_become_two_folders(tmp_path, capsys):
+    write_drive(tmp_path / "a", ("day-clear", "night"), frames=2)
+    assert convert(capsys, tmp_path / "a", "-o", tmp_path / "out", "--to", "frames")[0] == 0
+    drives = open_drives(tmp_path / "out")
+    assert [drive[0].condition for drive in drives] == ["day-clear", "night"]
+    code, said = convert(capsys, tmp_path / "a", "-o", tmp_path / "out", "--to", "frames")
+    assert code == 1
+    assert "--force replaces a folder of frames" in said.err
+    again = (tmp_path / "a", "-o", tmp_path / "out", "--to", "frames", "--force", "--jpeg", 90)
+    assert convert(capsys, *again)[0] == 0
+    assert list((tmp_path / "out").glob("*/*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "out"), "say what out shall be: --to bag|nuscenes|frames"),
+        (("-o", "out.mcap", "--jpeg", "101"), "--jpeg must be between 0 and 100"),
+        (("-o", "out.mcap"), "a bag holds one drive"),
+        (("-o", "out", "--to", "frames", "--fov", "60"), "--fov has no meaning"),
+        (("-o", "there", "--to", "nuscenes", "--force"), "there exists already"),
+    ],
+)
+def test_wrong_arguments_leave_nothing_behind(tmp_path, capsys, monkeypatch, arguments, message):
+    write_drive(tmp_path / "a", ("day-clear", "night"), frames=1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    code, said = convert(capsys, "a", *arguments)
+    assert code == 1
+    assert message in said.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "there"]
