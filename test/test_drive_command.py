@@ -78,6 +78,31 @@ def test_sparse_truth_is_drawn_on_the_left_half_only(tmp_path):
     assert picture[100, 50, 2] < 50
 
 
+def test_doctor_names_frames_and_remedies_and_fails_on_errors(tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    scene = cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for index in range(8):
+        image = np.roll(scene, 4 * (index - (index == 5)), axis=1)
+        cv2.imwrite(str(folder / f"{index}.png"), image)
+    code, out = drive(capsys, "doctor", folder, "--fov", 60)
+    assert code == 1
+    assert "d, camera: 8 frames, 7 pairs" in out.out
+    assert (
+        "error: duplicate: 1 of 7 frames show the very picture before them (frames 5)" in out.out
+    )
+    assert "remedy: leave them out" in out.out
+    assert "8 frames, 7 pairs of images: 1 errors, 0 warnings" in out.out
+    code, out = drive(capsys, "doctor", folder, "--fov", 60, "--json")
+    assert code == 1
+    (camera,) = json.loads(out.out)["cameras"]
+    assert camera["findings"][0]["frames"] == [[5, 5]]
+    code, out = drive(capsys, "doctor", folder, "--fov", 60, "--pairs", 0)
+    assert code == 0
+    assert out.out.splitlines()[-1] == "8 frames, 0 pairs of images: 0 errors, 0 warnings"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -85,6 +110,7 @@ def test_sparse_truth_is_drawn_on_the_left_half_only(tmp_path):
         (("info", "d"), "state its horizontal view with --fov"),
         (("info", "d", "--fov", 60, "--sheet", "sheet.gif"), "name a .png or .jpg file"),
         (("info", "d", "--fov", 60, "--frames", 0), "at least 1"),
+        (("doctor", "d", "--fov", 60, "--pairs", -1), "0 or more"),
         (("info", "d", "--camera", "none.yaml"), "no camera file at none.yaml"),
     ],
 )

@@ -1,22 +1,27 @@
-"""`rosam drive`: say what a drive holds, as a table, JSON and a sheet of its pictures."""
+"""`rosam drive`: say what a drive holds, and what is wrong with it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rosam_core.commands import drive_convert
 from rosam_core.commands.drive_options import (
     add_source_arguments,
     add_view_arguments,
     drive_options,
 )
 
+if TYPE_CHECKING:
+    from rosam_core.drives.image_checkup import Diagnosis
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares `rosam drive info`."""
+    """Declares `rosam drive info` and `rosam drive doctor`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     text = "count frames, cameras, conditions, poses and lidar; measure rates, gaps and the way"
     info = actions.add_parser("info", help=text, description=text)
@@ -28,6 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=int, default=24, metavar="N", help="pictures on the sheet (default: 24)"
     )
     info.set_defaults(act=_info)
+    text = "find what would make training or scores fail, with the frames and the remedy"
+    doctor = actions.add_parser("doctor", help=text, description=text)
+    _add_drive(doctor)
+    doctor.add_argument(
+        "--pairs",
+        type=int,
+        default=400,
+        metavar="N",
+        help="neighbouring images to compare in each drive, spread over it; 0 looks at none "
+        "(default: 400)",
+    )
+    doctor.set_defaults(act=_doctor)
+    drive_convert.add_arguments(actions)
 
 
 def _add_drive(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +78,59 @@ def _info(args: argparse.Namespace) -> int:
         facts["sheet"] = str(args.sheet)
     print(json.dumps(facts, indent=2) if args.json else "\n".join(_lines(facts)))
     return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    """Examines every drive; returns 1 if there is an error among the findings."""
+    from tqdm import tqdm
+
+    from rosam_core.drives.findings import ERROR
+    from rosam_core.drives.image_checkup import diagnose
+    from rosam_core.drives.opening import find_kind, open_drives
+
+    if args.pairs < 0:
+        raise ValueError(f"--pairs must be 0 or more, got {args.pairs}")
+    kind = find_kind(args.path) if args.kind == "auto" else args.kind
+    report: list[dict[str, Any]] = []
+    drives = open_drives(args.path, kind, options=drive_options(args))
+    if not args.json:
+        print(f"{args.path}: {kind}")
+    errors = warnings = 0
+    with tqdm(unit="pair", disable=None, file=sys.stderr, leave=False) as progress:
+        for drive in drives:
+            for diagnosis in diagnose(drive, args.pairs, progress.update):
+                track, findings = diagnosis.track, diagnosis.findings
+                report.append(
+                    {
+                        "drive": drive.name,
+                        "scene": track.scene,
+                        "camera": track.camera_name,
+                        "frames": len(track.indices),
+                        "pairs": diagnosis.pairs,
+                        "findings": [finding.to_json() for finding in findings],
+                    }
+                )
+                found = sum(finding.severity == ERROR for finding in findings)
+                errors, warnings = errors + found, warnings + len(findings) - found
+                if findings and not args.json:
+                    progress.clear()
+                    print("\n".join(_diagnosis(drive.name, diagnosis)))
+    if args.json:
+        print(json.dumps({"path": str(args.path), "kind": kind, "cameras": report}, indent=2))
+    else:
+        frames, pairs = (sum(row[key] for row in report) for key in ("frames", "pairs"))
+        print(f"\n{frames} frames, {pairs} pairs of images: {errors} errors, {warnings} warnings")
+    return 1 if errors else 0
+
+
+def _diagnosis(name: str, diagnosis: Diagnosis) -> list[str]:
+    track = diagnosis.track
+    parts = [name, track.scene, track.camera_name]
+    unsaid = [part for i, part in enumerate(parts) if not any(part in p for p in parts[:i])]
+    lines = ["", f"{', '.join(unsaid)}: {len(track.indices)} frames, {diagnosis.pairs} pairs"]
+    for finding in diagnosis.findings:
+        lines += [f"  {finding.line()}", f"    remedy: {finding.remedy}"]
+    return lines
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
