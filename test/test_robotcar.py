@@ -17,7 +17,8 @@ from robotcar_samples import (
 
 from rosam_core import cli
 from rosam_core.drives.opening import DriveOptions, find_kind, open_drives
-from rosam_core.drives.robotcar import RobotCarDrive, find_robotcar
+from rosam_core.drives.robotcar import RobotCarDrive
+from rosam_core.drives.robotcar_layout import find_robotcar
 from rosam_core.drives.robotcar_lidar import depth_of_points
 from rosam_core.types import Camera
 
@@ -238,6 +239,15 @@ def test_opening_finds_traversals_and_split_files(traversal):
     options = DriveOptions(robotcar_truth="sdk_compat", robotcar_camera="stereo/left")
     (drive,) = open_drives(split, options=options)
     assert drive.truth == "sdk_compat"
+    (drive,) = open_drives(root, options=DriveOptions(robotcar_split="test"))
+    assert len(drive) == 1
+    with pytest.raises(FileNotFoundError, match=f"no split file {NAME}_val.txt"):
+        open_drives(root, options=DriveOptions(robotcar_split="val"))
+    with pytest.raises(ValueError, match="is a split file itself"):
+        open_drives(split, options=DriveOptions(robotcar_split="test"))
+    train = root / f"{NAME}_train_stride_1.txt"
+    train.write_text(f"0 {START} 0\n0 {START + 62500} 0\n")
+    assert find_robotcar(root, "train") == [(traversal, train)]
     with pytest.raises(ValueError, match="has no stereo/right: there is stereo/left"):
         open_drives(root, options=DriveOptions(robotcar_camera="stereo/right"))
     elsewhere = split.with_name("2015-01-01-00-00-00_test.txt")

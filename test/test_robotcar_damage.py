@@ -1,5 +1,7 @@
 """Damaged RobotCar traversals: named, and skipped or refused, never silently wrong."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -114,8 +116,8 @@ def test_a_damaged_scan_is_named_and_left_out(traversal, caplog, size):
 
 
 def test_missing_scans_are_counted(traversal, caplog):
-    for time in (30000, 70000):
-        (traversal / "lms_front" / f"{START + time}.bin").unlink()
+    for offset in (30000, 70000):
+        (traversal / "lms_front" / f"{START + offset}.bin").unlink()
     assert len(RobotCarDrive(traversal)[2].lidar) == 10
     assert f"2 of 12 scans have no file, first {START + 30000}" in caplog.text
 
@@ -182,3 +184,18 @@ def test_no_poses_at_all(traversal, caplog):
 def test_unknown_names_are_refused(traversal, options, message):
     with pytest.raises(ValueError, match=message):
         RobotCarDrive(traversal, **options)
+
+
+def test_opening_a_long_traversal_is_quick(traversal):
+    frames = 30_000
+    stamps = [START + 62500 * i for i in range(frames)]
+    for stamp in stamps[5:]:
+        (traversal / "stereo" / "left" / f"{stamp}.png").touch()
+    write_stamps(traversal / "stereo.timestamps", stamps)
+    write_stamps(traversal / "lms_front.timestamps", range(START + 10000, stamps[-1], 20000))
+    write_vo(traversal / "vo" / "vo.csv", stamps, straight)
+    before = time.process_time()
+    drive = RobotCarDrive(traversal)
+    assert time.process_time() - before < 1.0  # 0.25 s where this was written
+    assert len(drive) == frames
+    assert drive.glance(frames - 1).T_world_camera[0, 3] == pytest.approx(10 * 0.0625 * 29_999)

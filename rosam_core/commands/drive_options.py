@@ -53,6 +53,11 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: the first there is)",
     )
     add(
+        "--robotcar-split",
+        metavar="NAME",
+        help="only frames of md4all's split files of this name: test, val, train, train_stride_2",
+    )
+    add(
         "--robotcar-truth",
         choices=("corrected", "sdk_compat"),
         help="how lidar becomes true depth: with poses at each scan's time, or as published "
@@ -80,5 +85,6 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         depth=getattr(args, "depth", None),
         kitti_camera=getattr(args, "kitti_camera", None),
         robotcar_camera=getattr(args, "robotcar_camera", None),
+        robotcar_split=getattr(args, "robotcar_split", None),
         robotcar_truth=getattr(args, "robotcar_truth", None),
     )

@@ -31,6 +31,7 @@ class DriveOptions:
         depth: Folder of true depth of images.
         kitti_camera: Which of KITTI's cameras, 0 to 3; None is 2.
         robotcar_camera: Which of RobotCar's, such as `stereo/left`; None is the first there.
+        robotcar_split: Only frames of this split of md4all's, such as `test`.
         robotcar_truth: How its lidar becomes true depth, `corrected` (None) or `sdk_compat`.
     """
 
@@ -40,6 +41,7 @@ class DriveOptions:
     depth: Path | None = None
     kitti_camera: int | None = None
     robotcar_camera: str | None = None
+    robotcar_split: str | None = None
     robotcar_truth: str | None = None
 
     def check(self, kind: str) -> None:
@@ -55,7 +57,7 @@ class DriveOptions:
             "frames": {"camera", "fov_deg", "fps", "depth"},
             "bag": {"camera", "fov_deg"},
             "kitti": {"kitti_camera"},
-            "robotcar": {"robotcar_camera", "robotcar_truth"},
+            "robotcar": {"robotcar_camera", "robotcar_split", "robotcar_truth"},
         }.get(kind, set())
         names = {"fov_deg": "fov"}
         for name, value in vars(self).items():
@@ -82,7 +84,7 @@ def find_kind(path: Path) -> str:
         return "nuscenes"
     from rosam_core.drives.frames import find_frames
     from rosam_core.drives.kitti import find_kitti
-    from rosam_core.drives.robotcar import find_robotcar
+    from rosam_core.drives.robotcar_layout import find_robotcar
 
     if find_robotcar(path):
         return "robotcar"
@@ -159,13 +161,14 @@ def open_drives(
         index = DEFAULT_CAMERA if options.kitti_camera is None else options.kitti_camera
         return [KittiDrive(folder, index) for folder in find_kitti(path) or [path]]
     if kind == "robotcar":
-        from rosam_core.drives.robotcar import RobotCarDrive, find_robotcar
+        from rosam_core.drives.robotcar import RobotCarDrive
+        from rosam_core.drives.robotcar_layout import find_robotcar
         from rosam_core.drives.robotcar_lidar import TRUTHS
 
         truth = options.robotcar_truth or TRUTHS[0]
         return [
             RobotCarDrive(folder, options.robotcar_camera, split=split, truth=truth)
-            for folder, split in find_robotcar(path) or [(path, None)]
+            for folder, split in find_robotcar(path, options.robotcar_split) or [(path, None)]
         ]
     if kind == "frames":
         from rosam_core.drives.frames import FramesDrive, find_frames

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,7 @@ import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.robotcar_files import (
-    CAMERAS,
     Int64,
-    RobotCarCamera,
     condition_of,
     is_raw,
     read_camera_model,
@@ -24,8 +20,8 @@ from rosam_core.drives.robotcar_files import (
     read_split,
     read_stamps,
     read_table,
-    stamps_of_files,
 )
+from rosam_core.drives.robotcar_layout import camera_of, shared_folder, stamps_of_images
 from rosam_core.drives.robotcar_lidar import SENSORS, TRUTHS, WINDOW_S, LidarScans, depth_of_points
 from rosam_core.drives.robotcar_poses import (
     Trajectory,
@@ -38,10 +34,6 @@ from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import CONDITIONS, Camera, Float64, Frame, UInt8
 
 logger = logging.getLogger(__name__)
-
-TRAVERSAL_NAME = re.compile(r"\d{4}(-\d\d){5}")
-SPLIT_NAME = re.compile(r"(\d{4}(?:-\d\d){5})_(?:train|val|test)\w*\.txt")
-"""Names of md4all's split files: traversal, set, stride."""
 
 
 class RobotCarDrive(Drive):
@@ -91,7 +83,7 @@ class RobotCarDrive(Drive):
         """
         self.folder = Path(folder)
         self.name = self.folder.resolve().name
-        self._about = _camera_of(self.folder, camera)
+        self._about = camera_of(self.folder, camera)
         self._images = self.folder / self._about.folder
         for value, known in ((truth, TRUTHS), (condition or "unknown", CONDITIONS)):
             if value not in known:
@@ -100,7 +92,7 @@ class RobotCarDrive(Drive):
         self.truth_note = f"RobotCar lidar, {truth}, +-{window_s:g} s"
         self._window_us = round(window_s * 1e6)
         self._find_frames(None if split is None else Path(split))
-        models = _shared(self.folder, "models")
+        models = shared_folder(self.folder, "models")
         (fx, fy, cx, cy), T_sensor_image = read_camera_model(models / f"{self._about.model}.txt")
         self._whole = Camera(fx, fy, cx, cy, self._about.width, self._about.height)
         rows = self._about.crop_height if crop else self._about.height
@@ -115,8 +107,8 @@ class RobotCarDrive(Drive):
         self._T_vehicle_camera = np.eye(4)
         if self.trajectory is not None:
             # A camera's file is T_camera_vehicle, the other way round than a lidar's.
-            own = read_extrinsics(_shared(self.folder, "extrinsics") / f"{self._about.sensor}.txt")
-            self._T_vehicle_camera = np.linalg.inv(own) @ T_sensor_image
+            file = shared_folder(self.folder, "extrinsics") / f"{self._about.sensor}.txt"
+            self._T_vehicle_camera = np.linalg.inv(read_extrinsics(file)) @ T_sensor_image
             self._pose_frames(self.trajectory)
 
     def __len__(self) -> int:
@@ -226,7 +218,7 @@ class RobotCarDrive(Drive):
     def _find_frames(self, split: Path | None) -> None:
         """Lists the images: those recorded, and those of the split."""
         listed = read_stamps(self.folder / f"{self._about.sensor}.timestamps")
-        there = _stamps_of_images(self._images)
+        there = stamps_of_images(self._images)
         recorded = listed[np.isin(listed, there)]
         unlisted = int((~np.isin(there, listed)).sum())
         if unlisted:
@@ -278,7 +270,7 @@ class RobotCarDrive(Drive):
             path = pose_file(self.folder, source)
         if source == "vo":
             return read_vo(path)
-        return read_ins(path, _shared(self.folder, "extrinsics") / "ins.txt", source)
+        return read_ins(path, shared_folder(self.folder, "extrinsics") / "ins.txt", source)
 
     def _find_scans(self, sensor: str) -> LidarScans | None:
         if sensor == "auto":
@@ -289,7 +281,7 @@ class RobotCarDrive(Drive):
         if self.trajectory is None:
             logger.warning("%s: lidar left out, there are no poses to move it by", self.name)
             return None
-        return LidarScans(self.folder, sensor, _shared(self.folder, "extrinsics"))
+        return LidarScans(self.folder, sensor, shared_folder(self.folder, "extrinsics"))
 
     def _pose_frames(self, trajectory: Trajectory) -> None:
         """Chooses the stretch that is the common world, and says which images have no pose."""
@@ -306,80 +298,3 @@ class RobotCarDrive(Drive):
                 trajectory.source,
                 lost[0],
             )
-
-
-def find_robotcar(path: str | Path) -> list[tuple[Path, Path | None]]:
-    """Returns the traversals at a path in order, each with its split file.
-
-    Args:
-        path: A traversal, the folder of traversals, or one of md4all's split files in a folder
-            beside or with the traversals; empty if it is none of them.
-
-    Raises:
-        FileNotFoundError: It is a split file whose traversal is not there.
-    """
-    path = Path(path)
-    named = SPLIT_NAME.fullmatch(path.name)
-    if named and path.is_file():
-        for beside in (path.parent, path.parent.parent):
-            if _is_traversal(beside / named[1]):
-                return [(beside / named[1], path)]
-        raise FileNotFoundError(
-            f"{path} lists frames of the traversal {named[1]}, which is neither in {path.parent} "
-            f"nor in {path.parent.parent}"
-        )
-    if not path.is_dir():
-        return []
-    if _is_traversal(path):
-        return [(path, None)]
-    with os.scandir(path) as entries:  # tells folders from many images without asking for each
-        below = sorted(entry.name for entry in entries if entry.is_dir())
-    return [(path / name, None) for name in below if _is_traversal(path / name)]
-
-
-def _is_traversal(folder: Path) -> bool:
-    named = TRAVERSAL_NAME.fullmatch(folder.name)  # so that missing stamps are not unnoticed
-    return any(
-        (named or (folder / f"{camera.sensor}.timestamps").exists())
-        and (folder / camera.folder).is_dir()
-        for camera in CAMERAS.values()
-    )
-
-
-def _camera_of(folder: Path, name: str | None) -> RobotCarCamera:
-    """Returns the camera of a name; the first that has a folder of images if None."""
-    there = [camera for camera in CAMERAS if (folder / camera).is_dir()]
-    if name is None and not there:
-        raise FileNotFoundError(
-            f"{folder} is no RobotCar traversal: expected a folder of images such as stereo/left"
-        )
-    if name is not None and name not in CAMERAS:
-        raise ValueError(f"RobotCar has the cameras {', '.join(CAMERAS)}, not {name!r}")
-    if name is not None and name not in there:
-        raise ValueError(f"{folder} has no {name}: there is {', '.join(there) or 'no camera'}")
-    return CAMERAS[name or there[0]]
-
-
-def _stamps_of_images(folder: Path) -> Int64:
-    """Returns the times in the names of a folder's images, int64[N] [us]."""
-    stamps = stamps_of_files(folder, ".png")
-    if not len(stamps):
-        raise FileNotFoundError(f"{folder} has no image: expected PNGs named by their times")
-    return stamps
-
-
-def _shared(folder: Path, name: str) -> Path:
-    """Returns the folder that all traversals share, such as `models`."""
-    folder = folder.resolve()
-    places = [
-        place / name
-        for beside in (folder, folder.parent)
-        for place in (beside, beside / "robotcar-dataset-sdk")
-    ]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(
-        f"no {name} folder in {folder} or {folder.parent}: copy {name}/ of "
-        "https://github.com/ori-mrg/robotcar-dataset-sdk there"
-    )
