@@ -18,6 +18,7 @@ from robotcar_samples import (
 from rosam_core import cli
 from rosam_core.drives.opening import DriveOptions, find_kind, open_drives
 from rosam_core.drives.robotcar import RobotCarDrive
+from rosam_core.drives.robotcar_files import CAMERAS
 from rosam_core.drives.robotcar_layout import find_robotcar
 from rosam_core.drives.robotcar_lidar import depth_of_points
 from rosam_core.types import Camera
@@ -35,6 +36,18 @@ def write_image(folder, index, mosaic):
     path = folder / "stereo" / "left" / f"{START + 62500 * index}.png"
     assert cv2.imwrite(str(path), mosaic)
     return path
+
+
+def test_cameras_as_the_dataset_pairs_them():
+    found = {name: (about.model, about.bayer) for name, about in CAMERAS.items()}
+    assert found == {
+        "stereo/left": ("stereo_wide_left", "gbrg"),
+        "stereo/centre": ("stereo_narrow_left", "gbrg"),
+        "stereo/right": ("stereo_wide_right", "gbrg"),
+        "mono_left": ("mono_left", "rggb"),
+        "mono_right": ("mono_right", "rggb"),
+        "mono_rear": ("mono_rear", "rggb"),
+    }
 
 
 def test_frames_in_order_of_time_with_the_cropped_camera(traversal):
@@ -116,8 +129,9 @@ def test_published_truth_has_the_faults_of_the_sdk(traversal):
 
 def test_window_bounds_the_scans(traversal):
     # Image 2 is at 125 ms: scans at 90, on the very edge, 110, 130 and 150 ms.
-    frame = RobotCarDrive(traversal, window_s=0.035)[2]
-    assert len(frame.lidar) == 4
+    assert len(RobotCarDrive(traversal, window_s=0.035)[2].lidar) == 4
+    # And those at 110, 130 and, on the other edge, 150 ms.
+    assert len(RobotCarDrive(traversal, window_s=0.025)[2].lidar) == 3
     assert RobotCarDrive(traversal, window_s=0.0)[2].depth is None
 
 
@@ -141,7 +155,7 @@ def test_nearest_point_and_the_edges_of_the_published_truth():
             [-4.5, 0, 10],  # column 0.5, rounded to the even 0: the first that counts
             [-4.6, 0, 10],  # 0.4: outside
             [5, 5, 10],  # (10, 10), the last pixel's centre
-            [5.1, 5, 10],  # beyond it
+            [2.55, 2.5, 5],  # (10.1, 10): beyond it, though nearer
             [0, 0, -1],  # behind
             [0, 1, 0.25],  # row 45
             [0.0, 0.2, 0.5],  # row 9, half a metre off
@@ -156,7 +170,9 @@ def test_nearest_point_and_the_edges_of_the_published_truth():
 def test_a_camera_that_looks_left(traversal):
     root = traversal.parent
     (traversal / "mono_left").mkdir()
-    cv2.imwrite(str(traversal / "mono_left" / f"{START}.png"), np.zeros((48, 64), np.uint8))
+    mosaic = np.full((48, 64), 100, np.uint8)
+    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = 200, 50  # R G
+    cv2.imwrite(str(traversal / "mono_left" / f"{START}.png"), mosaic)  # G B
     write_stamps(traversal / "mono_left.timestamps", [START])
     for name in (".txt", "_distortion_lut.bin"):
         source = root / "models" / f"stereo_wide_left{name}"
@@ -168,6 +184,7 @@ def test_a_camera_that_looks_left(traversal):
     np.testing.assert_allclose(frame.T_world_camera[:3, 3], [-2, 0, 0], atol=1e-9)
     np.testing.assert_allclose(frame.T_world_camera[:3, 2], [0, 1, 0], atol=1e-9)
     assert frame.image.shape == (48, 64, 3)
+    assert (frame.image == (200, 100, 50)).all()
 
 
 def test_splits_choose_frames_and_their_neighbours(traversal):

@@ -72,6 +72,15 @@ def test_odometry_is_chained(tmp_path):
     np.testing.assert_allclose(floored[2], np.eye(4), atol=1e-12)
 
 
+def test_each_step_is_in_the_frame_of_the_one_before(tmp_path):
+    # 2 m ahead and a quarter turn to the right, then 1 m ahead, which is 1 m to the right.
+    poses = [np.eye(4), turn_z(90, 2, 0, 0), turn_z(90, 2, 1, 0)]
+    stamps = [START, START + 10, START + 20]
+    write_vo(tmp_path / "vo.csv", stamps, lambda seconds: poses[round(seconds * 1e5)])
+    T, _ = read_vo(tmp_path / "vo.csv").at(np.array(stamps))
+    np.testing.assert_allclose(T, poses, atol=1e-11)
+
+
 def test_odometry_may_name_the_earlier_frame_first(tmp_path):
     write_vo(tmp_path / "vo.csv", [START, START + 10, START + 20], turning)
     lines = (tmp_path / "vo.csv").read_text().splitlines()

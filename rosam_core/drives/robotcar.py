@@ -180,6 +180,7 @@ class RobotCarDrive(Drive):
                 T = np.linalg.inv(self._T_vehicle_camera)
                 # Single precision as md4all stores its clouds, before they are projected.
                 seen = (points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+                seen = seen[seen[:, 2] > 0]
                 lidar, _ = points_in_view(seen, self.camera)
                 depth = depth_of_points(seen, self._whole)[: self.camera.height]
         return Frame(
