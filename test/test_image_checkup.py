@@ -39,7 +39,7 @@ def look(sky, rotation, gain=1.0, zoom=1.0):
 
 
 class TurningDrive(Drive):
-    """Looks to and fro by 0.2 rad in 2 s, at 10 Hz; poses may be wrong in a stated way."""
+    """Swings left and right by 0.2 rad in 2 s, at 10 Hz; poses may be wrong in a stated way."""
 
     name = "turning"
 

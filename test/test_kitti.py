@@ -101,6 +101,24 @@ def test_raw_pose_drives_north_and_turns_left(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("seconds", "north"),
+    [
+        ((25.02, 25.12), (-0.2, 0.8)),  # images at 25.0 and 25.1, packets 20 ms later
+        ((25.0, 25.1), (0, 1)),
+        ((24.9, 25.02), (0, 1)),  # more than 50 ms from their images: as paired
+        ((25.0, 25.4), (0, 1)),  # too far apart
+        ((25.1, 25.0), (0, 1)),  # in the wrong order
+    ],
+)
+def test_raw_pose_is_that_of_the_image_between_two_packets(tmp_path, seconds, north):
+    folder = write_raw(tmp_path, [(0, 0, 0), (1, 0, 0)])
+    lines = "".join(f"2011-09-26 13:02:{second:.9f}\n" for second in seconds)
+    (folder / "oxts" / "timestamps.txt").write_text(lines)
+    found = [frame.T_world_camera[1, 3] - 0.5 for frame in KittiDrive(folder)]
+    np.testing.assert_allclose(found, north, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("packet", "direction", "expected"),
     [
         # Roll: left side up, so the unit's left axis points up. Pitch: front down.

@@ -14,13 +14,12 @@ from rosam_core.drives.image_files import image_files, read_depth_image, read_im
 from rosam_core.drives.kitti_calibration import (
     matrix,
     offset_of_projection,
-    oxts_pose,
     read_calibration,
-    read_oxts,
     read_poses,
     read_stamps,
     rigid,
 )
+from rosam_core.drives.kitti_inertial import inertial_poses
 from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
 logger = logging.getLogger(__name__)
@@ -61,8 +60,8 @@ class KittiDrive(Drive):
     depth benchmark, where `proj_depth/groundtruth` lies in the recording's folder.
 
     The world of a raw recording is east, north, up from the first packet of the inertial unit;
-    the pose of a frame is that of the packet with its number, as the devkit pairs them. The world
-    of a sequence is its first camera 0, as its poses are published. Neither has its ground at 0.
+    poses are interpolated to the times of the images. The world of a sequence is its first camera
+    0, as its poses are published. Neither has its ground at 0.
     """
 
     def __init__(self, folder: str | Path, camera: int = DEFAULT_CAMERA) -> None:
@@ -177,7 +176,9 @@ class KittiDrive(Drive):
         imu = dates / "calib_imu_to_velo.txt"
         if packets.is_dir() and imu.is_file() and rig.T_camera_lidar is not None:
             T_imu_camera = np.linalg.inv(rig.T_camera_lidar @ rigid(imu))
-            poses = self._inertial_poses(packets, T_imu_camera, [path.stem for path in images])
+            stems, stamps = [path.stem for path, _ in numbered], [stamp for _, stamp in numbered]
+            found = inertial_poses(self.name, packets, stems, stamps)
+            poses = {stem: T_world_imu @ T_imu_camera for stem, T_world_imu in found.items()}
         elif packets.is_dir():
             logger.warning("%s: poses left out, there is no %s", self.name, imu)
         truths = folder / "proj_depth" / "groundtruth" / name
@@ -195,33 +196,6 @@ class KittiDrive(Drive):
                 )
             )
         return rig, views
-
-    def _inertial_poses(
-        self, packets: Path, T_imu_camera: Float64, stems: Sequence[str]
-    ) -> dict[str, Float64]:
-        """Returns T_world_camera of every frame with a whole packet, by its name."""
-        found: dict[str, Float64] = {}
-        problems = []
-        for stem in stems:
-            try:
-                found[stem] = read_oxts(packets / f"{stem}.txt")
-            except (ValueError, OSError) as error:
-                problems.append(str(error))
-        if problems:
-            logger.warning(
-                "%s: %d frames without pose, the first: %s", self.name, len(problems), problems[0]
-            )
-        if not found:
-            return {}
-        first = next(iter(found.values()))
-        latitude = first[0]
-        origin = oxts_pose(first, latitude)[:3, 3]
-        poses = {}
-        for stem, packet in found.items():
-            T_world_imu = oxts_pose(packet, latitude)
-            T_world_imu[:3, 3] -= origin
-            poses[stem] = T_world_imu @ T_imu_camera
-        return poses
 
     def _open_sequence(self) -> tuple[_Rig, list[_View]]:
         folder = self.folder
