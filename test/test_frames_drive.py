@@ -148,6 +148,16 @@ def test_description_tells_camera_stamps_poses_and_condition(tmp_path):
     assert find_frames(tmp_path) == [folder]
 
 
+def test_conditions_of_time_ranges(tmp_path):
+    folder = write_images(tmp_path / "d")
+    ranges = "- {from: 0, to: 0.15, condition: day-clear}\n- {from: 0.2, condition: night}\n"
+    (folder / "conditions.yaml").write_text(ranges)
+    drive = FramesDrive(folder, fov_deg=60)
+    assert [frame.condition for frame in drive] == ["day-clear", "day-clear", "night"]
+    assert drive.glance(2).condition == "night"
+    assert FramesDrive(folder, fov_deg=60, condition="fog")[0].condition == "fog"
+
+
 @pytest.mark.parametrize(
     ("words", "condition"),
     [

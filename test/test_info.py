@@ -124,6 +124,7 @@ def drive_without(field: str) -> Callable[[Path], Path]:
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "nothing": (lambda d: d / "gone", "gone does not exist: give a model"),
     "empty folder": (lambda d: d, "no synthetic drives under"),
+    "images": (lambda d: text_file("0.png", "")(d).parent, "kind frames: see `rosam drive info"),
     "text": (text_file("notes.txt", "hello"), "is none of .onnx, .json, .pt or a drive folder"),
     "card": (text_file("model.json", "{"), "is not JSON"),
     "other model": (card_of_another_file, "its card tiny.json says ffffffffffff..."),

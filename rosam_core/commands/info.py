@@ -46,6 +46,7 @@ def describe(path: Path) -> dict[str, Any]:
             f"{path} does not exist: give a model, a card, a drive or a checkpoint"
         )
     if path.is_dir():
+        _refuse_recorded(path)
         return _drives(path)
     if path.suffix == ".onnx":
         return _model(path)
@@ -54,8 +55,21 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix in (".pt", ".ckpt"):
         return _checkpoint(path)
     raise ValueError(
-        f"{path} is none of .onnx, .json, .pt or a drive folder: `rosam bag info` describes bags"
+        f"{path} is none of .onnx, .json, .pt or a drive folder: `rosam bag info` describes bags, "
+        "`rosam drive info` other recordings"
     )
+
+
+def _refuse_recorded(folder: Path) -> None:
+    """Leads to the command that describes what others recorded."""
+    from rosam_core.drives.opening import find_kind
+
+    try:
+        kind = find_kind(folder)
+    except ValueError:  # the reader of synthetic drives says what is wrong
+        return
+    if kind != "synthetic":
+        raise ValueError(f"{folder} is a drive of kind {kind}: see `rosam drive info {folder}`")
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rosam_core.drives.bag_cameras import load_camera_file
 from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.condition_ranges import condition_at, load_ranges, sidecar_of
 from rosam_core.drives.frames_description import DESCRIPTION, Description
 from rosam_core.drives.image_files import (
     IMAGE_SUFFIXES,
@@ -56,7 +57,8 @@ class FramesDrive(Drive):
             fps: Frames a second; else the stamps in the names or in `drive.json`, a video's own
                 rate, or `DEFAULT_FPS`.
             depth: Folder of true depth; else `depth/` beside the images, if it is there.
-            condition: One of `CONDITIONS`, for every frame; else that of `drive.json`.
+            condition: One of `CONDITIONS`, for every frame; else those of the time ranges beside
+                the images (`condition_ranges`), or that of `drive.json`.
 
         Raises:
             FileNotFoundError: There is no such folder, file or image.
@@ -79,7 +81,10 @@ class FramesDrive(Drive):
         described.check(count, beside / DESCRIPTION)
         self._poses: Float64 | None = described.poses
         self.condition = condition or described.condition
+        ranges = sidecar_of(self.path)
+        self._ranges = load_ranges(ranges) if condition is None and ranges.is_file() else []
         self.stamps_ns = self._stamps(count, fps, described)
+        self._start_ns = min(self.stamps_ns)
         self._size = self._first_size()
         self._fov = fov_deg
         self._camera = camera or (None if fov_deg else described.camera or self._beside(beside))
@@ -118,7 +123,7 @@ class FramesDrive(Drive):
             camera=camera,
             stamp_ns=self.stamps_ns[index],
             T_world_camera=None if self._poses is None else self._poses[index].copy(),
-            condition=self.condition,
+            condition=self._condition_at(index),
             depth=None if depth is None else read_depth_image(depth, width, height),
         )
 
@@ -128,9 +133,14 @@ class FramesDrive(Drive):
             stamp_ns=self.stamps_ns[index],
             camera=self._camera_for(*self._size),
             T_world_camera=None if self._poses is None else self._poses[index],
-            condition=self.condition,
+            condition=self._condition_at(index),
             has_depth=self._depths[index] is not None,
         )
+
+    def _condition_at(self, index: int) -> str:
+        if not self._ranges:
+            return self.condition
+        return condition_at(self._ranges, (self.stamps_ns[index] - self._start_ns) / 1e9)
 
     def _camera_for(self, width: int, height: int) -> Camera:
         if self._camera is None:
