@@ -1,8 +1,7 @@
-"""nuScenes key frames with motion-compensated lidar, read without the devkit."""
+"""nuScenes images with motion-compensated lidar, read without the devkit."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,42 +11,18 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame
 
-CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_RIGHT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_FRONT_LEFT",
-)
-LIDAR = "LIDAR_TOP"
-
-
-@dataclasses.dataclass(frozen=True)
-class _View:
-    """One key-frame image: where it lies, its calibration and the sweep that goes with it."""
-
-    file: str
-    stamp_ns: int
-    channel: str
-    scene: str
-    condition: str
-    camera: Camera
-    T_world_camera: Float64
-    lidar_file: str | None
-    T_world_lidar: Float64 | None
-
 
 class NuscenesDrive(Drive):
-    """The key frames of a nuScenes tree, in time order, one frame per camera image.
+    """The images of a nuScenes tree, in time order: one frame per camera image.
 
     The lidar sweep of the key frame is moved from its own time to the image's: sensor -> ego at
     lidar time -> world -> ego at camera time -> camera. `Frame.lidar` holds the points more than
     1 m in front and more than 1 px inside the image, as the devkit keeps them. World z is 0 on
-    the ground, so the camera's height is `T_world_camera[2, 3]`.
+    the ground, so the camera's height is `T_world_camera[2, 3]`. Sweeps come without lidar.
     """
 
     def __init__(
@@ -55,6 +30,11 @@ class NuscenesDrive(Drive):
         root: str | Path,
         version: str | None = None,
         cameras: Sequence[str] = CAMERAS,
+        *,
+        sweeps: bool = False,
+        scenes: Sequence[str] = (),
+        min_speed_mps: float = 0.0,
+        cache: Path | None = None,
     ) -> None:
         """Reads the tables; images and sweeps are read when a frame is.
 
@@ -62,10 +42,15 @@ class NuscenesDrive(Drive):
             root: Folder that holds `samples/` and the version folder.
             version: For example `v1.0-trainval`; by default the only `v1.0-*` folder there is.
             cameras: Channels to give, in this order within a key frame.
+            sweeps: Also the images between the key frames, at 12 Hz.
+            scenes: Names of the scenes to give (see `split_scenes`); all if empty.
+            min_speed_mps: Leave out images during which the vehicle is slower [m/s].
+            cache: Where the index of large tables is kept; by default the user's cache folder.
 
         Raises:
             FileNotFoundError: There is no such tree; the message names what is missing.
-            ValueError: Several versions and none chosen, an unknown camera, or a broken table.
+            ValueError: Several versions and none chosen, an unknown camera or scene, a broken
+                table, or nothing is left.
         """
         self.root = Path(root)
         self.version = version or _only_version(self.root)
@@ -73,57 +58,89 @@ class NuscenesDrive(Drive):
         unknown = sorted(set(cameras) - set(CAMERAS))
         if unknown:
             raise ValueError(f"unknown nuScenes cameras {unknown}: there are {list(CAMERAS)}")
-        self._views = self._read_tables(tuple(cameras))
+        self._index = index = load_index(self.root / self.version, sweeps, cache)
+        self._conditions = [condition_of(scene["description"]) for scene in index.scenes]
+        kept = np.isin(index.channel, [CAMERAS.index(name) for name in cameras])
+        if scenes:
+            kept &= np.isin(index.scene, self._scene_numbers(scenes))
+        if min_speed_mps > 0:
+            kept &= ego_speed(index) >= min_speed_mps
+        rank = np.array([cameras.index(c) if c in cameras else -1 for c in CAMERAS])
+        moment = index.stamp_us if sweeps else index.sample_us
+        order = np.lexsort((rank[index.channel], moment))
+        self._rows = order[kept[order]]
+        if not len(self._rows):
+            what = "image" if sweeps else "key-frame image"
+            slow = f" at {min_speed_mps:g} m/s or more" if min_speed_mps > 0 else ""
+            raise ValueError(
+                f"{self.root / self.version} has no {what} of {tuple(cameras)}{slow}"
+                + (f" in {len(scenes)} scenes" if scenes else "")
+            )
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._rows)
 
     def scene(self, index: int) -> str:
         """Returns the name of the nuScenes scene, such as `scene-0061`."""
-        return self._views[index].scene
+        return self._index.scenes[int(self._index.scene[self._rows[index]])]["name"]
 
     def __getitem__(self, index: int) -> Frame:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
-        view = self._views[index]
-        image = cv2.imread(str(self.root / view.file), cv2.IMREAD_COLOR)
+        known = self.glance(index)
+        row = self._rows[index]
+        path = self.root / self._index.file[row].decode()
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise FileNotFoundError(
-                f"cannot read the image {self.root / view.file}: is the nuScenes part with it "
-                "unpacked here?"
+                f"cannot read the image {path}: is the nuScenes part with it unpacked here?"
             )
-        if image.shape[:2] != (view.camera.height, view.camera.width):
+        if image.shape[:2] != (known.camera.height, known.camera.width):
             raise ValueError(
-                f"{self.root / view.file} is {image.shape[1]}x{image.shape[0]}, the table says "
-                f"{view.camera.width}x{view.camera.height}"
+                f"{path} is {image.shape[1]}x{image.shape[0]}, the table says "
+                f"{known.camera.width}x{known.camera.height}"
             )
         return Frame(
             image=np.ascontiguousarray(image[..., ::-1], np.uint8),
-            camera=view.camera,
-            stamp_ns=view.stamp_ns,
-            T_world_camera=view.T_world_camera,
-            condition=view.condition,
-            camera_name=view.channel,
-            lidar=self._lidar(view),
+            camera=known.camera,
+            stamp_ns=known.stamp_ns,
+            T_world_camera=known.T_world_camera,
+            condition=known.condition,
+            camera_name=known.camera_name,
+            lidar=self._lidar(int(row), known),
         )
 
     def glance(self, index: int) -> Glance:
         """Returns what the tables know of a frame."""
-        view = self._views[index]
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        table, row = self._index, self._rows[index]
+        calibration = table.calibrations[table.calibration[row]]
+        K, (width, height) = calibration["camera_intrinsic"], table.size[row].tolist()
         return Glance(
-            stamp_ns=view.stamp_ns,
-            camera=view.camera,
-            T_world_camera=view.T_world_camera,
-            condition=view.condition,
-            camera_name=view.channel,
-            has_lidar=view.lidar_file is not None,
+            stamp_ns=int(table.stamp_us[row]) * 1000,
+            camera=Camera(K[0][0], K[1][1], K[0][2], K[1][2], width, height),
+            T_world_camera=_world_from_sensor(table.pose[row], calibration),
+            condition=self._conditions[table.scene[row]],
+            camera_name=CAMERAS[table.channel[row]],
+            has_lidar=bool(table.lidar[row] >= 0),
         )
 
-    def _lidar(self, view: _View) -> Float32 | None:
+    def _scene_numbers(self, names: Sequence[str]) -> list[int]:
+        known = {scene["name"]: i for i, scene in enumerate(self._index.scenes)}
+        absent = sorted(set(names) - set(known))
+        if len(absent) == len(set(names)):
+            raise ValueError(
+                f"{self.root / self.version} has none of the {len(absent)} scenes, such as "
+                f"{absent[0]}: a split of another version?"
+            )
+        return [known[name] for name in names if name in known]
+
+    def _lidar(self, row: int, known: Glance) -> Float32 | None:
         """Returns the sweep as the camera sees it, float32[N,3] [m]."""
-        if view.lidar_file is None or view.T_world_lidar is None:
+        table = self._index
+        number = int(table.lidar[row])
+        if number < 0 or known.T_world_camera is None:
             return None
-        path = self.root / view.lidar_file
+        path = self.root / table.lidar_file[number].decode()
         if not path.is_file():
             raise FileNotFoundError(f"no lidar sweep {path}: is the nuScenes part unpacked here?")
         values = np.fromfile(path, dtype=np.float32)
@@ -132,74 +149,83 @@ class NuscenesDrive(Drive):
                 f"{path} holds {values.size} floats, not rows of 5 (x, y, z, intensity, ring): "
                 "truncated download?"
             )
-        T_camera_lidar = np.linalg.inv(view.T_world_camera) @ view.T_world_lidar
+        T_world_lidar = _world_from_sensor(
+            table.lidar_pose[number], table.calibrations[table.lidar_calibration[number]]
+        )
+        T_camera_lidar = np.linalg.inv(known.T_world_camera) @ T_world_lidar
         points = values.reshape(-1, 5)[:, :3].astype(np.float64)
         in_camera = points @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]
-        kept, _ = points_in_view(in_camera.astype(np.float32), view.camera)
+        kept, _ = points_in_view(in_camera.astype(np.float32), known.camera)
         return kept
 
-    def _read_tables(self, cameras: tuple[str, ...]) -> list[_View]:
-        samples = self._table("sample")
-        scenes = self._table("scene")
-        sensors = self._table("sensor")
-        calibrations = self._table("calibrated_sensor")
-        key_data = [row for row in self._rows("sample_data") if row["is_key_frame"]]
-        poses = self._table("ego_pose", {row["ego_pose_token"] for row in key_data})
-        by_sample: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in key_data:
-            calibration = _find(calibrations, row["calibrated_sensor_token"], "calibrated_sensor")
-            channel = _find(sensors, calibration["sensor_token"], "sensor")["channel"]
-            by_sample.setdefault(row["sample_token"], {})[channel] = row
 
-        def world_from_sensor(row: dict[str, Any]) -> Float64:
-            pose = _find(poses, row["ego_pose_token"], "ego_pose")
-            return transform(pose) @ transform(calibrations[row["calibrated_sensor_token"]])
+def ego_speed(index: NuscenesIndex) -> Float64:
+    """Returns the speed of the vehicle at every image, float64[n] [m/s].
 
-        views = []
-        for sample in sorted(samples.values(), key=lambda row: row["timestamp"]):
-            data = by_sample.get(sample["token"], {})
-            scene = _find(scenes, sample["scene_token"], "scene")
-            lidar = data.get(LIDAR)
-            T_world_lidar = None if lidar is None else world_from_sensor(lidar)
-            for channel in cameras:
-                if channel not in data:
-                    continue
-                row = data[channel]
-                K = calibrations[row["calibrated_sensor_token"]]["camera_intrinsic"]
-                views.append(
-                    _View(
-                        file=row["filename"],
-                        stamp_ns=int(row["timestamp"]) * 1000,
-                        channel=channel,
-                        scene=str(scene.get("name", scene["token"])),
-                        condition=condition_of(scene["description"]),
-                        camera=Camera(
-                            K[0][0], K[1][1], K[0][2], K[1][2], row["width"], row["height"]
-                        ),
-                        T_world_camera=world_from_sensor(row),
-                        lidar_file=None if lidar is None else lidar["filename"],
-                        T_world_lidar=T_world_lidar,
-                    )
-                )
-        if not views:
-            raise ValueError(f"{self.root / self.version} has no key-frame image of {cameras}")
-        return views
+    Between the image and the next one of the same camera and scene; at the end of a scene, and
+    where a scene has one image, the speed before it or 0.
 
-    def _rows(self, table: str) -> list[dict[str, Any]]:
-        path = self.root / self.version / f"{table}.json"
+    Args:
+        index: Images of a version.
+    """
+    speed = np.zeros(len(index.file))
+    order = np.lexsort((index.stamp_us, index.channel, index.scene))
+    same = (np.diff(index.scene[order]) == 0) & (np.diff(index.channel[order]) == 0)
+    way = np.linalg.norm(np.diff(index.pose[order, 4:], axis=0), axis=1)
+    seconds = np.maximum(np.diff(index.stamp_us[order]) / 1e6, 1e-6)
+    between = np.where(same, way / seconds, np.nan)
+    after, before = np.append(between, np.nan), np.insert(between, 0, np.nan)
+    speed[order] = np.nan_to_num(np.where(np.isnan(after), before, after))
+    return speed
+
+
+def split_scenes(root: str | Path, version: str, split: str) -> list[str]:
+    """Returns the names of the scenes of a split.
+
+    Args:
+        root: Root of the tree.
+        version: Its version folder.
+        split: A text file with one scene a line, or a key of `splits.json` (a JSON object of
+            lists) in the version folder or the root, or a split of the nuScenes devkit (`train`,
+            `val`, `mini_val`, ...) where that is installed.
+
+    Raises:
+        ValueError: There is no such split; says where it was looked for.
+    """
+    root = Path(root)
+    if Path(split).is_file():
+        lines = Path(split).read_text(encoding="utf-8").split("\n")
+        names = [line.strip() for line in lines if line.strip() and line[0] != "#"]
+        if not names:
+            raise ValueError(f"{split} names no scene")
+        return names
+    for path in (root / version / "splits.json", root / "splits.json"):
         if not path.is_file():
-            raise FileNotFoundError(
-                f"no nuScenes table {path}: expected ROOT/{self.version}/{table}.json"
-            )
+            continue
         try:
-            rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"nuScenes table {path} is not JSON: {error}") from error
-        return rows
+            splits = json.loads(path.read_text(encoding="utf-8"))
+            if split in splits:
+                return [str(name) for name in splits[split]]
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{path} is no object of lists of scenes: {error}") from error
+        raise ValueError(f"{path} has no split {split!r}: it has {', '.join(splits)}")
+    try:
+        from nuscenes.utils.splits import create_splits_scenes
+    except ImportError:
+        raise ValueError(
+            f"no split {split!r}: put the lists of scenes into {root / 'splits.json'}, name a "
+            "text file with one scene a line, or install nuscenes-devkit, which has the official"
+        ) from None
+    splits = create_splits_scenes()
+    if split not in splits:
+        raise ValueError(f"the nuScenes devkit has no split {split!r}: {', '.join(splits)}")
+    return [str(name) for name in splits[split]]
 
-    def _table(self, table: str, tokens: set[str] | None = None) -> dict[str, dict[str, Any]]:
-        rows = self._rows(table)
-        return {r["token"]: r for r in rows if tokens is None or r["token"] in tokens}
+
+def _world_from_sensor(pose: Float64, calibration: dict[str, Any]) -> Float64:
+    """Returns T_world_sensor from an ego pose (w, x, y, z, translation) and a calibration."""
+    ego = {"rotation": pose[:4], "translation": pose[4:]}
+    return transform(ego) @ transform(calibration)
 
 
 def condition_of(description: str) -> str:
@@ -231,13 +257,6 @@ def transform(row: dict[str, Any]) -> Float64:
     ]
     T[:3, 3] = row["translation"]
     return T
-
-
-def _find(table: dict[str, dict[str, Any]], token: str, name: str) -> dict[str, Any]:
-    """Returns the row of a token, or says which table lacks it."""
-    if token not in table:
-        raise ValueError(f"nuScenes table {name}.json lacks the token {token}: incomplete copy?")
-    return table[token]
 
 
 def _only_version(root: Path) -> str:
