@@ -8,6 +8,7 @@ import pytest
 from test_nuscenes import write_tree
 from test_nuscenes_writer import Made
 
+from rosam_core.cli import main
 from rosam_core.drives import nuscenes_tables
 from rosam_core.drives.nuscenes import NuscenesDrive, ego_speed, split_scenes
 from rosam_core.drives.nuscenes_tables import chosen_rows, load_index, rows
@@ -176,3 +177,16 @@ def test_splits_come_from_a_list_or_splits_json(tree, tmp_path):
     (tmp_path / "empty.txt").write_text("#\n")
     with pytest.raises(ValueError, match="names no scene"):
         split_scenes(tree, name, str(tmp_path / "empty.txt"))
+
+
+def test_options_reach_the_drive(tree, tmp_path, capsys):
+    (tree / "splits.json").write_text(json.dumps({"val": ["scene-0001", "scene-0002"]}))
+    command = ["drive", "info", str(tree), "--json", "--nuscenes-split", "val"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["drives"][0]["frames"] == 2
+    assert main([*command, "--nuscenes-camera", "CAM_BACK"]) == 1
+    assert "no key-frame image of ('CAM_BACK',) in 2 scenes" in capsys.readouterr().err
+    assert main([*command, "--nuscenes-version", "v1.0-x"]) == 1
+    assert "no nuScenes table" in capsys.readouterr().err
+    assert main(["drive", "info", str(tree), "--nuscenes-sweeps", "--kind", "frames"]) == 1
+    assert "--nuscenes-sweeps has no meaning for a drive of kind frames" in capsys.readouterr().err

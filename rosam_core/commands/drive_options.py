@@ -47,6 +47,31 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="0, 1 grey, 2, 3 colour; left first (default: 2)",
     )
     add(
+        "--nuscenes-camera",
+        action="append",
+        metavar="NAME",
+        help="CAM_FRONT, CAM_BACK_LEFT, ...; repeatable (default: all six)",
+    )
+    add("--nuscenes-version", metavar="NAME", help="folder of tables, if there are several")
+    add(
+        "--nuscenes-split",
+        metavar="NAME",
+        help="only its scenes: of splits.json there, of the installed devkit, or a file with one "
+        "scene a line",
+    )
+    add(
+        "--nuscenes-sweeps",
+        action="store_true",
+        default=None,
+        help="also the images between the key frames",
+    )
+    add(
+        "--nuscenes-min-speed",
+        type=float,
+        metavar="M_S",
+        help="leave out images of a vehicle slower than this [m/s]",
+    )
+    add(
         "--robotcar-camera",
         metavar="NAME",
         help="stereo/left, stereo/centre, stereo/right, mono_left, mono_right or mono_rear "
@@ -84,6 +109,11 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         fps=getattr(args, "fps", None),
         depth=getattr(args, "depth", None),
         kitti_camera=getattr(args, "kitti_camera", None),
+        nuscenes_camera=tuple(getattr(args, "nuscenes_camera", None) or ()) or None,
+        nuscenes_version=getattr(args, "nuscenes_version", None),
+        nuscenes_split=getattr(args, "nuscenes_split", None),
+        nuscenes_sweeps=getattr(args, "nuscenes_sweeps", None),
+        nuscenes_min_speed=getattr(args, "nuscenes_min_speed", None),
         robotcar_camera=getattr(args, "robotcar_camera", None),
         robotcar_split=getattr(args, "robotcar_split", None),
         robotcar_truth=getattr(args, "robotcar_truth", None),

@@ -53,7 +53,7 @@ class NuscenesDrive(Drive):
                 table, or nothing is left.
         """
         self.root = Path(root)
-        self.version = version or _only_version(self.root)
+        self.version = version or only_version(self.root)
         self.name = f"{self.root.name}/{self.version}"
         unknown = sorted(set(cameras) - set(CAMERAS))
         if unknown:
@@ -259,8 +259,16 @@ def transform(row: dict[str, Any]) -> Float64:
     return T
 
 
-def _only_version(root: Path) -> str:
-    """Returns the name of the only version folder."""
+def only_version(root: Path) -> str:
+    """Returns the name of the only version folder.
+
+    Args:
+        root: Root of a tree.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: There are several.
+    """
     versions = sorted(path.parent.name for path in root.glob("v1.0-*/sample_data.json"))
     if not versions:
         raise FileNotFoundError(

@@ -30,6 +30,11 @@ class DriveOptions:
         fps: Rate of images or of a video [1/s].
         depth: Folder of true depth of images.
         kitti_camera: Which of KITTI's cameras, 0 to 3; None is 2.
+        nuscenes_camera: Which of nuScenes' cameras; None is all six.
+        nuscenes_version: Folder of tables, if there are several.
+        nuscenes_split: Only scenes of this split (`split_scenes`).
+        nuscenes_sweeps: Also its images between the key frames.
+        nuscenes_min_speed: Without images of a vehicle slower than this [m/s].
         robotcar_camera: Which of RobotCar's, such as `stereo/left`; None is the first there.
         robotcar_split: Only frames of this split of md4all's, such as `test`.
         robotcar_truth: How its lidar becomes true depth, `corrected` (None) or `sdk_compat`.
@@ -40,6 +45,11 @@ class DriveOptions:
     fps: float | None = None
     depth: Path | None = None
     kitti_camera: int | None = None
+    nuscenes_camera: tuple[str, ...] | None = None
+    nuscenes_version: str | None = None
+    nuscenes_split: str | None = None
+    nuscenes_sweeps: bool | None = None
+    nuscenes_min_speed: float | None = None
     robotcar_camera: str | None = None
     robotcar_split: str | None = None
     robotcar_truth: str | None = None
@@ -57,6 +67,7 @@ class DriveOptions:
             "frames": {"camera", "fov_deg", "fps", "depth"},
             "bag": {"camera", "fov_deg"},
             "kitti": {"kitti_camera"},
+            "nuscenes": {name for name in vars(self) if name.startswith("nuscenes_")},
             "robotcar": {"robotcar_camera", "robotcar_split", "robotcar_truth"},
         }.get(kind, set())
         names = {"fov_deg": "fov"}
@@ -150,9 +161,7 @@ def open_drives(
     options = options or DriveOptions()
     options.check(kind)
     if kind == "nuscenes":
-        from rosam_core.drives.nuscenes import NuscenesDrive
-
-        return [NuscenesDrive(path)]
+        return [_open_nuscenes(path, options)]
     if kind == "bag":
         return _open_bag(path, options)
     if kind == "kitti":
@@ -198,6 +207,22 @@ def open_drives(
     if not drives:
         raise ValueError(f"{path} has no synthetic drive in {list(conditions) or 'any condition'}")
     return drives
+
+
+def _open_nuscenes(path: Path, options: DriveOptions) -> Drive:
+    from rosam_core.drives.nuscenes import NuscenesDrive, only_version, split_scenes
+    from rosam_core.drives.nuscenes_tables import CAMERAS
+
+    version = options.nuscenes_version or only_version(path)
+    split = options.nuscenes_split
+    return NuscenesDrive(
+        path,
+        version,
+        options.nuscenes_camera or CAMERAS,
+        sweeps=bool(options.nuscenes_sweeps),
+        scenes=split_scenes(path, version, split) if split else (),
+        min_speed_mps=options.nuscenes_min_speed or 0.0,
+    )
 
 
 def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
