@@ -127,32 +127,39 @@ def score_image(
         flipped: The prediction with flip post-processing, or None.
     """
     height, width = truth.shape
-    depth = _sized(prediction.depth, truth)
-    confidence = _sized(prediction.confidence, truth)
     limits = (min_depth_m, max_depth_m)
-    valid = scored_pixels(truth, *limits) & ~np.isnan(depth)
-    g, p, c = truth[valid], depth[valid], np.clip(confidence[valid], 0, 1)
-    clamped = np.clip(p, *limits)  # +Inf becomes the end of the range, as in the metrics
-    other = None if flipped is None else _sized(flipped.depth, truth)
+    scored = scored_pixels(truth, *limits)  # of lidar a few thousand of a million pixels
+    g, depth, confidence = (
+        values[scored]
+        for values in (
+            truth,
+            _sized(prediction.depth, truth),
+            _sized(prediction.confidence, truth),
+        )
+    )
+    other = None if flipped is None else _sized(flipped.depth, truth)[scored]
     flat = None
     if camera_height_m is not None:
-        flat = flat_ground_depth(
-            frame.camera.scaled_to(width, height), camera_height_m, FLAT_GROUND_CAP_M
-        )
+        view = frame.camera.scaled_to(width, height)
+        flat = flat_ground_depth(view, camera_height_m, FLAT_GROUND_CAP_M)[scored]
+    known = ~np.isnan(depth)
+    clamped = np.clip(depth[known], *limits)  # +Inf becomes the end of the range
+    c = np.clip(confidence[known], 0, 1)
+    error = np.abs(clamped - g[known]) / g[known]
     return ImageScore(
         condition=frame.condition,
         camera_name=frame.camera_name,
         stamp_ns=frame.stamp_ns,
-        metric=depth_metrics(truth, depth, *limits),
-        scaled=depth_metrics(truth, depth, *limits, median_scale=True),
-        flat=None if flat is None else depth_metrics(truth, flat, *limits),
-        flat_scaled=None if flat is None else depth_metrics(truth, flat, *limits, True),
-        reliability=Reliability.of(c, within_delta1(g, clamped)),
-        ause=ause(np.abs(clamped - g) / g, c) if np.isfinite(c).any() else float("nan"),
-        ranges=range_errors(truth, depth, *limits),
+        metric=depth_metrics(g, depth, *limits),
+        scaled=depth_metrics(g, depth, *limits, median_scale=True),
+        flat=None if flat is None else depth_metrics(g, flat, *limits),
+        flat_scaled=None if flat is None else depth_metrics(g, flat, *limits, True),
+        reliability=Reliability.of(c, within_delta1(g[known], clamped)),
+        ause=ause(error, c) if np.isfinite(c).any() else float("nan"),
+        ranges=range_errors(g, depth, *limits),
         scene=scene,
-        flipped=None if other is None else depth_metrics(truth, other, *limits),
-        flipped_scaled=None if other is None else depth_metrics(truth, other, *limits, True),
+        flipped=None if other is None else depth_metrics(g, other, *limits),
+        flipped_scaled=None if other is None else depth_metrics(g, other, *limits, True),
     )
 
 
