@@ -92,6 +92,11 @@ def test_a_pose_that_jumps_is_named_on_both_sides():
     assert "up to 35 m/s, and 300 m/s2" in finding.message
 
 
+def test_a_steady_speed_may_be_too_high():
+    (finding,) = check_poses(track(tenths(10), [10.0 * i for i in range(10)]))
+    assert "up to 100 m/s, and 0 m/s2" in finding.message
+
+
 def test_poses_that_are_no_rigid_transform():
     good = track(tenths(4), [0.0, 0.5, 1.0, 1.5])
     scaled = good.glances[2].T_world_camera.copy()

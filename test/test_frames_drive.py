@@ -125,6 +125,27 @@ def test_depth_has_the_names_of_its_images(tmp_path):
         FramesDrive(folder, fov_deg=60, depth=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (np.zeros((HEIGHT, WIDTH), np.uint8), "is uint8 of shape .* expected 16-bit grey"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.uint16), "expected 16-bit grey"),
+        (np.zeros((HEIGHT // 2, WIDTH), np.uint16), "is 64x24, its image 64x48"),
+        (None, "cannot be read: copy it again"),
+    ],
+)
+def test_depth_of_another_kind_is_refused(tmp_path, stored, message):
+    folder = write_images(tmp_path / "d", ["a.png"])
+    (folder / "depth").mkdir()
+    file = folder / "depth" / "a.png"
+    if stored is None:
+        file.write_bytes(b"no image")
+    else:
+        cv2.imwrite(str(file), stored)
+    with pytest.raises(ValueError, match=message):
+        FramesDrive(folder, fov_deg=60)[0]
+
+
 def test_description_tells_camera_stamps_poses_and_condition(tmp_path):
     folder = tmp_path / "d"
     write_images(folder / "frames")
@@ -250,6 +271,20 @@ def test_video_in_any_order_and_from_another_process(tmp_path, suffix):
     with pytest.raises(IndexError):
         drive[40]
     assert find_frames(path) == [path]
+
+
+def test_video_of_varying_rate_is_refused_with_a_remedy(tmp_path, monkeypatch):
+    video = VideoFile(write_video(tmp_path / "clip.avi"))
+    opened = []
+    monkeypatch.setattr(video, "_open", lambda: opened.append(1) or VideoFile._open(video))
+    video.read(0)
+    opened.clear()
+    video.fps = 24.0  # its frames are 1 / 20 s apart: frame 5 is one frame late, frame 6 is 1.2
+    for index in range(1, 6):
+        video.read(index)
+    assert not opened  # a little jitter does not make it start again
+    with pytest.raises(ValueError, match=r"frame 6 is \+1\.2 frames off.* -vf fps=24 "):
+        video.read(6)
 
 
 def test_video_that_was_cut_has_the_frames_that_are_there(tmp_path):

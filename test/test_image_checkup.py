@@ -47,6 +47,7 @@ class TurningDrive(Drive):
         self.sky, self.frames, self.pose, self.gains = sky, frames, pose, gains
         self.camera, self.repeat, self.zoom = camera, repeat, zoom
         self.broken = set()
+        self.late = frames  # from this frame on, half a second has passed unseen
 
     def angle(self, seconds):
         return 0.2 * math.sin(math.pi * seconds)
@@ -64,7 +65,10 @@ class TurningDrive(Drive):
         if self.pose:
             T = np.eye(4)
             T[:3, :3] = self.pose(index / 10)
-        return Frame(np.repeat(grey[..., None], 3, 2), self.camera, index * 10**8, T)
+        return Frame(np.repeat(grey[..., None], 3, 2), self.camera, self.stamp_ns(index), T)
+
+    def stamp_ns(self, index):
+        return index * 10**8 + (index >= self.late) * 5 * 10**8
 
     def glance(self, index):
         broken, self.broken = self.broken, set()
@@ -186,6 +190,34 @@ def test_standing_still_shows_without_poses(sky):
     found = findings(drive)
     assert found["stationary"].frames == tuple(range(6, 20))
     assert "duplicate" not in found
+
+
+def test_the_same_picture_throughout_is_no_standing_still(sky):
+    drive = TurningDrive(sky, frames=12)
+    drive.angle = lambda t: 0.0
+    found = findings(drive)
+    assert found["duplicate"].frames == tuple(range(1, 12))
+    assert "stationary" not in found
+
+
+def test_pairs_across_a_gap_are_not_compared(sky):
+    drive = TurningDrive(sky, frames=12, gains=[1.0] * 6 + [1.6] * 6)
+    drive.late = 6
+    found = findings(drive)
+    assert found["dropped"].frames == (6,)
+    assert "exposure" not in found
+
+
+def test_too_little_turning_says_nothing_of_poses(sky):
+    drive = TurningDrive(sky)
+    drive.pose = lambda t: yaw(-0.1 * drive.angle(t))  # 0.16 rad in all
+    assert "poses" not in findings(drive)
+
+
+def test_rays_in_one_plane_give_no_mirror_image():
+    rays = np.array([[math.sin(a), 0, math.cos(a)] for a in np.linspace(-0.4, 0.4, 40)])
+    rotation = fit_rotation(rays, rays @ yaw(0.1).T)
+    np.testing.assert_allclose(rotation, yaw(0.1), atol=1e-9)
 
 
 def test_what_cannot_be_followed(sky):

@@ -87,6 +87,15 @@ def test_raw_lidar_and_stamps(tmp_path):
     assert (frame.camera_name, frame.condition) == ("image_02", "day-clear")
 
 
+def test_raw_lidar_is_rectified(tmp_path):
+    folder = write_raw(tmp_path)
+    path = folder.parent / "calib_cam_to_cam.txt"
+    quarter = "R_rect_00: 0 -1 0 1 0 0 0 0 1"  # right becomes down, down becomes left
+    path.write_text(path.read_text().replace("R_rect_00: 1 0 0 0 1 0 0 0 1", quarter))
+    # (-2, -3, 10) as camera 0 was mounted is (3, -2, 10) rectified; plus 0.5 right.
+    np.testing.assert_allclose(KittiDrive(folder)[0].lidar, [[3.5, -2, 10]], atol=1e-6)
+
+
 def test_raw_pose_drives_north_and_turns_left(tmp_path):
     # One metre north facing east, then two more facing north.
     drive = KittiDrive(write_raw(tmp_path, [(1, 0, 0), (3, 0, math.pi / 2)]))
@@ -106,7 +115,7 @@ def test_raw_pose_drives_north_and_turns_left(tmp_path):
         ((25.02, 25.12), (-0.2, 0.8)),  # images at 25.0 and 25.1, packets 20 ms later
         ((25.0, 25.1), (0, 1)),
         ((24.9, 25.02), (0, 1)),  # more than 50 ms from their images: as paired
-        ((25.0, 25.4), (0, 1)),  # too far apart
+        ((25.02, 25.42), (0, 1)),  # too far apart
         ((25.1, 25.0), (0, 1)),  # in the wrong order
     ],
 )
@@ -123,6 +132,7 @@ def test_raw_pose_is_that_of_the_image_between_two_packets(tmp_path, seconds, no
     [
         # Roll: left side up, so the unit's left axis points up. Pitch: front down.
         ((0, 0, 0, math.pi / 2, 0, 0), (0, 1, 0), (0, 0, 1)),
+        ((0, 0, 0, math.pi / 2, 0, 0), (0, 0, 1), (0, -1, 0)),
         ((0, 0, 0, 0, math.pi / 2, 0), (1, 0, 0), (0, 0, -1)),
         ((0, 0, 0, 0, 0, math.pi / 2), (1, 0, 0), (0, 1, 0)),
         # Rz Ry Rx: roll first, in the unit's own frame, and yaw last.
@@ -257,6 +267,9 @@ def test_damaged_frames_are_named_and_the_others_are_read(tmp_path):
     image.write_bytes(image.read_bytes()[:-20])
     drive = KittiDrive(folder)
     with pytest.raises(ValueError, match=r"0000000000\.bin holds 13 bytes"):
+        drive[0]
+    scan.write_bytes(scan.read_bytes()[:12])
+    with pytest.raises(ValueError, match=r"0000000000\.bin holds 12 bytes"):
         drive[0]
     with pytest.raises(ValueError, match=r"0000000001\.png cannot be read.*truncated"):
         drive[1]

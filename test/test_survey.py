@@ -86,6 +86,11 @@ def test_lone_frames_have_no_rate():
     assert camera["largest_gap_s"] is None
 
 
+def test_repeated_stamps_do_not_change_the_rate():
+    rows = [("a", "front", stamp, None) for stamp in (0, 0, 0, 0, 0.1, 0.2)]
+    assert survey(ListedDrive(rows))["cameras"][0]["rate_hz"] == pytest.approx(10)
+
+
 def test_positions_say_where_the_pose_is_unknown():
     (track,) = tracks_of(ListedDrive([("a", "front", 0.0, 2), ("a", "front", 1.0, None)]))
     np.testing.assert_array_equal(track.positions(), [[2, 0, 0], [np.nan] * 3])

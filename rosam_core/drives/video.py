@@ -75,11 +75,13 @@ class VideoFile:
         """
         if self._capture is None or self._process != os.getpid():
             self._open()
-        if not self._next <= index < self._next + SHORT_WAY:
+        seeks = not self._next <= index < self._next + SHORT_WAY
+        if seeks:
             self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
             self._next = index
         picture = self._forward_to(index)
-        if picture is None or abs(self._drift_frames(index)) > 0.5:  # not where seeking led
+        if seeks and (picture is None or abs(self._drift_frames(index)) > 0.5):
+            # Not where it should have led: counting from the start is slow, but sure.
             self._open()
             picture = self._forward_to(index)
         if picture is None:
