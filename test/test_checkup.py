@@ -63,6 +63,15 @@ def test_dropped_frames_are_counted():
     )
 
 
+def test_a_break_is_no_dropped_frame():
+    stamps = [*tenths(5), *(100 + s for s in tenths(5)), 100.7]
+    interrupted, dropped = check_stamps(track(stamps))
+    assert interrupted.check == "interrupted"
+    assert interrupted.frames == (15,)
+    assert "1 breaks of up to 100 s" in interrupted.message
+    assert "about 2 frames are missing in 1 gaps of up to 0.300 s" in dropped.message
+
+
 def test_jitter_is_no_drop():
     assert check_stamps(track([0, 0.1, 0.23, 0.29, 0.4, 0.5])) == []
 

@@ -101,6 +101,11 @@ def test_doctor_names_frames_and_remedies_and_fails_on_errors(tmp_path, capsys):
     code, out = drive(capsys, "doctor", folder, "--fov", 60, "--pairs", 0)
     assert code == 0
     assert out.out.splitlines()[-1] == "8 frames, 0 pairs of images: 0 errors, 0 warnings"
+    for path in sorted(folder.glob("*"))[1:]:
+        path.unlink()
+    code, out = drive(capsys, "doctor", folder, "--fov", 60)
+    assert code == 0
+    assert out.out.splitlines()[-1].startswith("no frame has a neighbour in time")
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,8 @@ def _doctor(args: argparse.Namespace) -> int:
     else:
         frames, pairs = (sum(row[key] for row in report) for key in ("frames", "pairs"))
         print(f"\n{frames} frames, {pairs} pairs of images: {errors} errors, {warnings} warnings")
+        if args.pairs and not pairs:
+            print("no frame has a neighbour in time, so motion and brightness were not checked")
     return 1 if errors else 0
 
 

@@ -11,6 +11,9 @@ from rosam_core.types import Camera
 GAP_STEPS = 1.5
 """Time to the next frame, in usual steps, from which on frames have been dropped."""
 
+BREAK_S = 10.0
+"""Longer gaps are not dropped frames, but the end of one recording and the start of another."""
+
 STILL_MPS = 0.3
 """Below this speed nothing moves enough between frames to tell depth."""
 
@@ -29,7 +32,7 @@ PIXEL_ASPECT = 1.1
 
 
 def check_stamps(track: Track) -> list[Finding]:
-    """Finds stamps that repeat or go back, and frames that were dropped.
+    """Finds stamps that repeat or go back, frames that were dropped, and breaks.
 
     Args:
         track: The frames of one camera.
@@ -61,15 +64,28 @@ def check_stamps(track: Track) -> list[Finding]:
         )
     if usual is None:
         return found
-    late = steps > GAP_STEPS * usual
+    breaks = steps > max(BREAK_S, 10 * usual)
+    if breaks.any():
+        found.append(
+            Finding(
+                "interrupted",
+                WARNING,
+                f"{int(breaks.sum())} breaks of up to {steps.max():.0f} s: several recordings in "
+                "one?",
+                "give each recording a folder or bag of its own",
+                _ints(after[breaks]),
+            )
+        )
+    late = (steps > GAP_STEPS * usual) & ~breaks
     if late.any():
         lost = int(np.round(steps[late] / usual - 1).sum())
+        longest = steps[late].max()
         found.append(
             Finding(
                 "dropped",
                 WARNING,
                 f"about {lost} frames are missing in {int(late.sum())} gaps of up to "
-                f"{steps.max():.3f} s, usual {usual:.3f} s",
+                f"{longest:.3f} s, usual {usual:.3f} s",
                 "cut the drive at the gaps: pairs across them move too far; while recording, use "
                 "a faster disk or less data",
                 _ints(after[late]),
