@@ -116,5 +116,5 @@ def test_only_a_nuscenes_tree_is_replaced_and_only_when_asked(tmp_path):
     assert write_nuscenes([Made(("fog",))], tmp_path / "tree", overwrite=True) == 1
     assert len(NuscenesDrive(tmp_path / "tree")) == 1
     (tmp_path / "other").mkdir()
-    with pytest.raises(FileExistsError, match=r"exists already$"):
+    with pytest.raises(FileExistsError, match="exists already and is not a nuScenes tree"):
         write_nuscenes([Made()], tmp_path / "other", overwrite=True)

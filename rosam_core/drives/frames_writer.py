@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import cv2
 from rosam_core.drives.base import Drive
 from rosam_core.drives.frames_description import DESCRIPTION, FORMAT
 from rosam_core.drives.synthetic.drive import encode_depth
+from rosam_core.drives.whole_folder import whole_folder
 from rosam_core.types import Frame
 
 
@@ -43,15 +42,10 @@ def write_frames(
         ValueError: There is no frame, or two frames of one folder have the same stamp.
     """
     out = Path(out)
-    if out.exists():
-        ours = any(out.glob(DESCRIPTION)) or any(out.glob(f"*/{DESCRIPTION}"))
-        if not (overwrite and ours):
-            raise FileExistsError(f"{out} exists already: --force replaces a folder of frames")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
+    is_ours = any(out.glob(DESCRIPTION)) or any(out.glob(f"*/{DESCRIPTION}"))
+    frames = 0
+    with whole_folder(out, "a folder of frames", is_ours, overwrite) as made:
         folders: list[Path] = []
-        frames = 0
         for drive in drives:
             numbered = ((drive.scene(i), drive[i]) for i in range(len(drive)))
             runs = itertools.groupby(
@@ -59,17 +53,14 @@ def write_frames(
             )
             for (scene, *_), run in runs:
                 name = "".join(c if c.isalnum() or c in "-_" else "_" for c in scene)
-                folders.append(scratch / f"{len(folders):04d}_{name}")
+                folders.append(made / f"{len(folders):04d}_{name}")
                 frames += _write_run(folders[-1], (frame for _, frame in run), jpeg_quality)
         if not frames:
             raise ValueError("the drives have no frame: nothing to write")
-        made = folders[0] if len(folders) == 1 else scratch
-        if out.exists():
-            shutil.rmtree(out)
-        made.chmod(0o755)
-        made.replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if len(folders) == 1:
+            for path in folders[0].iterdir():
+                path.rename(made / path.name)
+            folders[0].rmdir()
     return frames
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive
+from rosam_core.drives.whole_folder import whole_folder
 from rosam_core.types import Camera, Float64, Frame
 
 CHANNEL = "CAM_FRONT"
@@ -63,22 +62,12 @@ def write_nuscenes(
         ValueError: A frame has no pose, or there is no frame.
     """
     out = Path(out)
-    if out.exists() and not (overwrite and any(out.glob("v1.0-*/sample_data.json"))):
-        advice = ": --force replaces a nuScenes tree" if any(out.glob("v1.0-*")) else ""
-        raise FileExistsError(f"{out} exists already{advice}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        tree = _Tree(scratch, jpeg_quality)
+    is_tree = any(out.glob("v1.0-*/sample_data.json"))
+    with whole_folder(out, "a nuScenes tree", is_tree, overwrite) as folder:
+        tree = _Tree(folder, jpeg_quality)
         for drive in drives:
             tree.add(drive)
         tree.finish(version)
-        if out.exists():
-            shutil.rmtree(out)
-        scratch.chmod(0o755)
-        scratch.replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return len(tree.tables["sample"])
 
 
