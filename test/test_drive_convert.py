@@ -9,7 +9,7 @@ from test_eval_command import HEIGHT, WIDTH, write_drive
 
 from rosam_core.cli import main
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, save_ranges
-from rosam_core.drives.opening import open_drives
+from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.synthetic import drive as disk
 
 FORMS = {
@@ -17,6 +17,7 @@ FORMS = {
     "sqlite3": "out.db3",
     "ros1": "out.bag",
     "nuscenes": "tree",
+    "robotcar": "traversals",
     "frames": "images",
 }
 
@@ -54,41 +55,46 @@ def convert(capsys, *arguments):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_reads_back_as_the_same_drive(source, tmp_path, capsys, form):
     out = tmp_path / FORMS[form]
-    arguments = ("--to", form) if form in ("nuscenes", "frames") else ()
+    arguments = ("--to", form) if form in ("nuscenes", "robotcar", "frames") else ()
     code, said = convert(capsys, source, "-o", out, *arguments)
     assert code == 0, said.err
     assert f"{out}: 4 frames" in said.out
-    (drive,) = open_drives(out)
+    window = 0.0 if form == "robotcar" else None  # every image its own scan
+    (drive,) = open_drives(out, options=DriveOptions(robotcar_window=window))
     (before,) = open_drives(source)
+    # RobotCar's readers take positions relative to the first.
+    origin = np.zeros((4, 4))
+    origin[:3, 3] = before[0].T_world_camera[:3, 3] if form == "robotcar" else 0
     assert len(drive) == 4
     for a, b in zip(before, drive, strict=True):
         assert np.array_equal(a.image, b.image)
         assert b.stamp_ns == a.stamp_ns
         assert b.condition == "night"
         np.testing.assert_allclose(b.camera.K, a.camera.K, rtol=1e-12)
-        np.testing.assert_allclose(b.T_world_camera, a.T_world_camera, atol=1e-6)
+        np.testing.assert_allclose(b.T_world_camera, a.T_world_camera - origin, atol=1e-6)
         if form == "frames":
             np.testing.assert_array_equal(a.depth, b.depth)
         else:
             u = 64 * a.lidar[:, 0] / a.lidar[:, 2] + 31.5
             v = 64 * a.lidar[:, 1] / a.lidar[:, 2] + 23.5
             seen = (u > 1) & (u < WIDTH - 1) & (v > 1) & (v < HEIGHT - 1)
-            points = a.lidar[seen] if form == "nuscenes" else a.lidar
+            points = a.lidar[seen] if form in ("nuscenes", "robotcar") else a.lidar
             np.testing.assert_allclose(b.lidar, points, atol=1e-4)
 
 
 def test_the_figures_are_the_same_in_every_form_with_lidar(source, tmp_path, capsys):
     model = write_tiny_model(tmp_path / "model", WIDTH, HEIGHT)
     tables = {}
-    for form in ("mcap", "sqlite3", "ros1", "nuscenes"):
-        arguments = ("--to", form) if form == "nuscenes" else ()
+    for form in ("mcap", "sqlite3", "ros1", "nuscenes", "robotcar"):
+        arguments = ("--to", form) if form in ("nuscenes", "robotcar") else ()
         assert convert(capsys, source, "-o", tmp_path / FORMS[form], *arguments)[0] == 0
-        path = tmp_path / FORMS[form]
-        assert main(["eval", "--drive", str(path), "--model", str(model), "--json"]) == 0
+        command = ["eval", "--drive", str(tmp_path / FORMS[form]), "--model", str(model)]
+        window = ["--robotcar-window", "0"] if form == "robotcar" else []
+        assert main([*command, *window, "--json"]) == 0
         tables[form] = json.loads(capsys.readouterr().out)["conditions"]["night"]
     first = tables["mcap"]["metric"]
     assert first["abs_rel"] > 0.05
-    for form in ("sqlite3", "ros1"):
+    for form in ("sqlite3", "ros1", "robotcar"):
         assert tables[form]["metric"] == pytest.approx(first, abs=1e-4)
     # nuScenes' protocol takes the integer part of a pixel and drops the outermost one; here all
     # pixels of an image say the same depth, so that only the points left out make a difference.
@@ -121,11 +127,13 @@ def test_frames_of_two_conditions_become_two_folders(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-o", "out"), "say what out shall be: --to bag|nuscenes|frames"),
+        (("-o", "out"), "say what out shall be: --to bag|nuscenes|robotcar|frames"),
         (("-o", "out.mcap", "--jpeg", "101"), "--jpeg must be between 0 and 100"),
         (("-o", "out.mcap"), "a bag holds one drive"),
         (("-o", "out", "--to", "frames", "--fov", "60"), "--fov has no meaning"),
         (("-o", "there", "--to", "nuscenes", "--force"), "there exists already"),
+        (("-o", "there", "--to", "robotcar", "--force"), "there exists already"),
+        (("-o", "out", "--to", "robotcar", "--jpeg", "90"), "leave out --jpeg"),
     ],
 )
 def test_wrong_arguments_leave_nothing_behind(tmp_path, capsys, monkeypatch, arguments, message):

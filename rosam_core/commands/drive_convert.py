@@ -1,4 +1,4 @@
-"""`rosam drive convert`: write any drive as a bag, a nuScenes tree or folders of images."""
+"""`rosam drive convert`: write any drive as a bag, a nuScenes or RobotCar tree or images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rosam_core.drives.base import Drive, Glance
 if TYPE_CHECKING:
     from rosam_core.types import Frame
 
-FORMS = ("bag", "nuscenes", "frames")
+FORMS = ("bag", "nuscenes", "robotcar", "frames")
 
 
 def add_arguments(actions: Any) -> None:
@@ -27,7 +27,7 @@ def add_arguments(actions: Any) -> None:
     Args:
         actions: Sub-parsers of `rosam drive`.
     """
-    text = "write a drive in another form: bag, nuScenes tree or folders of images"
+    text = "write a drive in another form: bag, nuScenes or RobotCar tree or folders of images"
     parser = actions.add_parser("convert", help=text, description=text)
     add = parser.add_argument
     add("path", type=Path, help="anything `rosam eval` reads; see docs/drives.md")
@@ -69,6 +69,12 @@ def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
         from rosam_core.drives.nuscenes_writer import write_nuscenes
 
         return write_nuscenes(drives, args.output, jpeg_quality=args.jpeg, overwrite=args.force)
+    if form == "robotcar":
+        from rosam_core.drives.robotcar_writer import write_robotcar
+
+        if args.jpeg is not None:
+            raise ValueError("RobotCar has images as PNG only: leave out --jpeg")
+        return write_robotcar(drives, args.output, overwrite=args.force)
     if form == "frames":
         from rosam_core.drives.frames_writer import write_frames
 

@@ -88,6 +88,13 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="how lidar becomes true depth: with poses at each scan's time, or as published "
         "figures have it (default: corrected)",
     )
+    add(
+        "--robotcar-window",
+        type=float,
+        metavar="S",
+        help="scans up to so long before and after an image belong to it; 0 for drives that "
+        "`rosam drive convert` wrote (default: 4)",
+    )
 
 
 def drive_options(args: argparse.Namespace) -> DriveOptions:
@@ -117,4 +124,5 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         robotcar_camera=getattr(args, "robotcar_camera", None),
         robotcar_split=getattr(args, "robotcar_split", None),
         robotcar_truth=getattr(args, "robotcar_truth", None),
+        robotcar_window=getattr(args, "robotcar_window", None),
     )

@@ -38,6 +38,7 @@ class DriveOptions:
         robotcar_camera: Which of RobotCar's, such as `stereo/left`; None is the first there.
         robotcar_split: Only frames of this split of md4all's, such as `test`.
         robotcar_truth: How its lidar becomes true depth, `corrected` (None) or `sdk_compat`.
+        robotcar_window: Scans up to so long before and after an image belong to it; None is 4 [s].
     """
 
     camera: Camera | None = None
@@ -53,6 +54,7 @@ class DriveOptions:
     robotcar_camera: str | None = None
     robotcar_split: str | None = None
     robotcar_truth: str | None = None
+    robotcar_window: float | None = None
 
     def check(self, kind: str) -> None:
         """Refuses what has no meaning for a kind of drive: it would be ignored silently.
@@ -68,7 +70,7 @@ class DriveOptions:
             "bag": {"camera", "fov_deg"},
             "kitti": {"kitti_camera"},
             "nuscenes": {name for name in vars(self) if name.startswith("nuscenes_")},
-            "robotcar": {"robotcar_camera", "robotcar_split", "robotcar_truth"},
+            "robotcar": {name for name in vars(self) if name.startswith("robotcar_")},
         }.get(kind, set())
         names = {"fov_deg": "fov"}
         for name, value in vars(self).items():
@@ -172,11 +174,14 @@ def open_drives(
     if kind == "robotcar":
         from rosam_core.drives.robotcar import RobotCarDrive
         from rosam_core.drives.robotcar_layout import find_robotcar
-        from rosam_core.drives.robotcar_lidar import TRUTHS
+        from rosam_core.drives.robotcar_lidar import TRUTHS, WINDOW_S
 
         truth = options.robotcar_truth or TRUTHS[0]
+        window = WINDOW_S if options.robotcar_window is None else options.robotcar_window
         return [
-            RobotCarDrive(folder, options.robotcar_camera, split=split, truth=truth)
+            RobotCarDrive(
+                folder, options.robotcar_camera, split=split, truth=truth, window_s=window
+            )
             for folder, split in find_robotcar(path, options.robotcar_split) or [(path, None)]
         ]
     if kind == "frames":

@@ -21,7 +21,12 @@ from rosam_core.drives.robotcar_files import (
     read_stamps,
     read_table,
 )
-from rosam_core.drives.robotcar_layout import camera_of, shared_folder, stamps_of_images
+from rosam_core.drives.robotcar_layout import (
+    camera_of,
+    camera_of_images,
+    shared_folder,
+    stamps_of_images,
+)
 from rosam_core.drives.robotcar_lidar import SENSORS, TRUTHS, WINDOW_S, LidarScans, depth_of_points
 from rosam_core.drives.robotcar_poses import (
     Trajectory,
@@ -88,11 +93,15 @@ class RobotCarDrive(Drive):
         for value, known in ((truth, TRUTHS), (condition or "unknown", CONDITIONS)):
             if value not in known:
                 raise ValueError(f"{value!r} is none of {', '.join(known)}")
+        if not 0 <= window_s < np.inf:
+            raise ValueError(f"the window of scans must be 0 s or more, got {window_s}")
         self.truth = truth
         self.truth_note = f"RobotCar lidar, {truth}, +-{window_s:g} s"
         self._window_us = round(window_s * 1e6)
         self._find_frames(None if split is None else Path(split))
         models = shared_folder(self.folder, "models")
+        images = (self._images / f"{stamp}.png" for stamp in self.stamps)
+        self._about = camera_of_images(self._about, models, images)
         (fx, fy, cx, cy), T_sensor_image = read_camera_model(models / f"{self._about.model}.txt")
         self._whole = Camera(fx, fy, cx, cy, self._about.width, self._about.height)
         rows = self._about.crop_height if crop else self._about.height

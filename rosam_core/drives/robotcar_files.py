@@ -238,11 +238,20 @@ def is_raw(path: Path) -> bool | None:
     Args:
         path: A PNG.
     """
-    with path.open("rb") as stream:
-        head = stream.read(26)
-    if len(head) < 26 or head[:8] != b"\x89PNG\r\n\x1a\n":
+    head = _png_head(path)
+    return None if head is None else head[25] == 0
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Returns width and height of an image [px]; None if its head is no PNG's.
+
+    Args:
+        path: A PNG.
+    """
+    head = _png_head(path)
+    if head is None:
         return None
-    return head[25] == 0
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 
 def read_picture(path: Path, camera: RobotCarCamera) -> UInt8:
@@ -347,9 +356,17 @@ def condition_of(traversal: str, tags: Path | None) -> str:
         return "night"
     if "rain" in words:
         return "day-rain"
+    if "fog" in words:  # of drives written in this form; the dataset has no such tag
+        return "fog"
     if words & {"snow", "dusk", "dawn"} or not words & {"sun", "clouds", "overcast"}:
         return "unknown"
     return "day-clear"
+
+
+def _png_head(path: Path) -> bytes | None:
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    return head if len(head) == 26 and head[:8] == b"\x89PNG\r\n\x1a\n" else None
 
 
 def _numbers(path: Path, count: int, what: str) -> Float64:

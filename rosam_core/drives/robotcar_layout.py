@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from rosam_core.drives.robotcar_files import CAMERAS, SDK, Int64, RobotCarCamera, stamps_of_files
+from rosam_core.drives.robotcar_files import (
+    CAMERAS,
+    SDK,
+    Int64,
+    RobotCarCamera,
+    picture_size,
+    stamps_of_files,
+    table_path,
+)
 
 TRAVERSAL_NAME = re.compile(r"\d{4}(-\d\d){5}")
 SPLIT_NAME = re.compile(r"(\d{4}(?:-\d\d){5})_(?:train|val|test)\w*\.txt")
@@ -80,6 +90,30 @@ def camera_of(folder: Path, name: str | None) -> RobotCarCamera:
         raise ValueError(f"{folder} has no {name}: there is {', '.join(there) or 'no camera'}")
     filled = [camera for camera in there if any((folder / camera).glob("*.png"))]
     return CAMERAS[name or (filled or there)[0]]
+
+
+def camera_of_images(
+    camera: RobotCarCamera, models: Path, images: Iterable[Path]
+) -> RobotCarCamera:
+    """Returns a camera in the size of its images, if its undistortion table is of that size too.
+
+    So are drives of other cameras that were written in this form. Images that somebody resized
+    do not fit the table, nor the camera model: those keep the dataset's size and are refused.
+
+    Args:
+        camera: As the dataset has it.
+        models: The folder of camera models.
+        images: In order; the first with a readable head counts.
+    """
+    size = next(filter(None, map(picture_size, images)), None)
+    table = table_path(models, camera)
+    if size is None or not table.is_file():
+        return camera
+    width, height = size
+    pixels = width * height
+    if pixels == camera.width * camera.height or table.stat().st_size != 16 * pixels:
+        return camera
+    return dataclasses.replace(camera, width=width, height=height, crop_height=height)
 
 
 def stamps_of_images(folder: Path) -> Int64:

@@ -1,0 +1,253 @@
+"""Writes drives as an Oxford RobotCar download that the dataset's SDK and `RobotCarDrive` read.
+
+- Images are RGB PNGs, as prepared for md4all: without loss, which a mosaic of one channel, the raw
+  form, is not. The SDK's `load_image` takes them with `debayer=False`. Those of a camera with
+  distortion are undistorted. The undistortion table that the SDK's `CameraModel` asks for changes
+  nothing; its size tells `RobotCarDrive` that of the images.
+- Stamps are whole microseconds: what is below is cut off.
+- Poses are those of `gps/ins.csv`, which keeps up and north, unlike odometry; readers take
+  positions relative to the first. The INS sits in the camera.
+- `Frame.lidar` is one LD-MRS scan with the image's stamp. Readers put scans of seconds together
+  (`window_s`); 0 s gives every image its own.
+
+Exact depth, instances and the camera's name have no place in the format.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rosam_core.drives.base import Drive
+from rosam_core.drives.robotcar_files import CAMERAS, table_path
+from rosam_core.geometry.projection import project_points
+from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = "rosam-robotcar.json"
+FORMAT = "rosam-robotcar-1"
+LIDAR = "ldmrs"
+TAGS = {"day-clear": "- sun", "night": "- night", "day-rain": "- rain", "fog": "- fog"}
+"""By condition; fog is no tag of the dataset's."""
+
+INS_COLUMNS = (
+    *("timestamp", "ins_status", "latitude", "longitude", "altitude"),
+    *("northing", "easting", "down", "utm_zone"),
+    *("velocity_north", "velocity_east", "velocity_down", "roll", "pitch", "yaw"),
+)
+
+# The vehicle: x forward, y right, z down, in the camera's centre.
+T_VEHICLE_CAMERA = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+# North, east, down from a world with x east, y north, z up.
+T_NED_WORLD = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
+
+
+def write_robotcar(drives: Sequence[Drive], out: str | Path, *, overwrite: bool = False) -> int:
+    """Writes drives as one folder of traversals with `models`, `extrinsics` and `tags`.
+
+    A traversal is the frames of one scene and camera up to a change of condition, named by its
+    first time (UTC, the next free second). One of another camera than the first traversal's has
+    calibration files of its own.
+
+    Args:
+        drives: Frames. Where only some of a traversal have poses, readers interpolate the others
+            between poses at most 0.5 s apart; a warning says how many.
+        out: Folder of traversals; it appears when everything is written.
+        overwrite: Replace a tree that this function wrote.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        FileExistsError: There is something at `out`.
+        ValueError: There is no frame, one is not at least 1 us later than the one before it in
+            its traversal, or its time is before 1970.
+    """
+    out = Path(out)
+    if out.exists() and not (overwrite and (out / DESCRIPTION).is_file()):
+        raise FileExistsError(
+            f"{out} exists already: --force replaces a RobotCar tree that rosam wrote"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        tree = _Tree(scratch)
+        for drive in drives:
+            tree.add(drive)
+        frames = tree.finish()
+        if out.exists():
+            shutil.rmtree(out)
+        scratch.chmod(0o755)
+        scratch.replace(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return frames
+
+
+class _Tree:
+    """The traversals of a tree that is being written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.traversals: dict[str, _Traversal] = {}
+        self.scenes: dict[str, str] = {}
+
+    def add(self, drive: Drive) -> None:
+        """Writes every frame of a drive; frames of its cameras may take turns."""
+        current: dict[tuple[str, Camera, str], _Traversal] = {}
+        for index in range(len(drive)):
+            frame = drive[index]
+            key = drive.scene(index), frame.camera, frame.camera_name
+            if key not in current or current[key].condition != frame.condition:
+                current[key] = self._begin(key[0], frame)
+            current[key].add(frame)
+
+    def _begin(self, scene: str, frame: Frame) -> _Traversal:
+        if frame.stamp_ns < 0:
+            raise ValueError(f"{scene}: a frame has the time {frame.stamp_ns} ns, before 1970")
+        time = datetime.datetime.fromtimestamp(frame.stamp_ns // 10**9, datetime.timezone.utc)
+        while (name := f"{time:%Y-%m-%d-%H-%M-%S}") in self.traversals:
+            time += datetime.timedelta(seconds=1)
+        first = next(iter(self.traversals.values()), None)
+        is_shared = first is None or first.camera == frame.camera
+        shared = self.root if is_shared else self.root / name
+        if first is None or not is_shared:
+            _write_calibration(shared, frame.camera)
+        (shared / "tags").mkdir(exist_ok=True)
+        tag = TAGS.get(frame.condition, "[]")
+        (shared / "tags" / f"{name}.yaml").write_text(tag + "\n", encoding="utf-8")
+        self.scenes[name] = scene
+        self.traversals[name] = _Traversal(self.root / name, frame.camera, frame.condition)
+        return self.traversals[name]
+
+    def finish(self) -> int:
+        """Writes the lists of times and poses; returns the number of frames."""
+        if not self.traversals:
+            raise ValueError("the drives have no frame: nothing to write")
+        for traversal in self.traversals.values():
+            traversal.finish()
+        described = {"format": FORMAT, "scenes": self.scenes}
+        (self.root / DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
+        return sum(len(traversal.stamps) for traversal in self.traversals.values())
+
+
+class _Traversal:
+    """A traversal that is being written."""
+
+    def __init__(self, folder: Path, camera: Camera, condition: str) -> None:
+        self.folder, self.camera, self.condition = folder, camera, condition
+        self.stamps: list[int] = []
+        self.scans: list[int] = []
+        self.poses: list[str] = []
+        (folder / _folder_of(camera)).mkdir(parents=True)
+        self._table = _undistortion(camera) if _is_distorted(camera) else None
+
+    def add(self, frame: Frame) -> None:
+        """Writes the image and scan of a frame."""
+        stamp = frame.stamp_ns // 1000
+        if self.stamps and stamp <= self.stamps[-1]:
+            raise ValueError(
+                f"frame {len(self.stamps)} of {self.folder.name} has the time {stamp} us, the one "
+                f"before {self.stamps[-1]} us: RobotCar names images by their microsecond"
+            )
+        self.stamps.append(stamp)
+        image: UInt8 = frame.image
+        if self._table is not None:
+            columns, rows = self._table
+            image = np.asarray(cv2.remap(image, columns, rows, cv2.INTER_LINEAR), np.uint8)
+        encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+        path = self.folder / _folder_of(self.camera) / f"{stamp}.png"
+        path.write_bytes(encoded.tobytes())
+        if frame.T_world_camera is not None:
+            T = T_NED_WORLD @ frame.T_world_camera @ np.linalg.inv(T_VEHICLE_CAMERA)
+            self.poses.append(_ins_row(stamp, T))
+        if frame.lidar is not None and len(frame.lidar):  # readers take an empty file as cut off
+            (self.folder / LIDAR).mkdir(exist_ok=True)
+            points = frame.lidar.astype("<f8") @ T_VEHICLE_CAMERA[:3, :3].T
+            (self.folder / LIDAR / f"{stamp}.bin").write_bytes(points.tobytes())
+            self.scans.append(stamp)
+
+    def finish(self) -> None:
+        """Writes the times of images and scans, and the poses."""
+        sensor = CAMERAS[_folder_of(self.camera)].sensor
+        for name, stamps in ((sensor, self.stamps), (LIDAR, self.scans)):
+            if stamps:
+                lines = "".join(f"{stamp} 1\n" for stamp in stamps)
+                (self.folder / f"{name}.timestamps").write_text(lines, encoding="utf-8")
+        if self.poses:
+            (self.folder / "gps").mkdir()
+            text = "\n".join([",".join(INS_COLUMNS), *self.poses, ""])
+            (self.folder / "gps" / "ins.csv").write_text(text, encoding="utf-8")
+            if len(self.poses) < len(self.stamps):
+                logger.warning(
+                    "%s: %d of %d frames have no pose; readers interpolate it between poses at "
+                    "most 0.5 s apart",
+                    self.folder.name,
+                    len(self.stamps) - len(self.poses),
+                    len(self.stamps),
+                )
+
+
+def _folder_of(camera: Camera) -> str:
+    """Returns which of the dataset's cameras a camera is written as.
+
+    Readers cut the bonnet off images of the stereo camera that have its own size.
+    """
+    stereo = CAMERAS["stereo/left"]
+    is_cut = camera.width * camera.height == stereo.width * stereo.height
+    return "mono_left" if is_cut else "stereo/left"
+
+
+def _write_calibration(folder: Path, camera: Camera) -> None:
+    """Writes `models` and `extrinsics`: everything sits in the camera."""
+    for name in ("models", "extrinsics"):
+        (folder / name).mkdir(parents=True)
+    about = CAMERAS[_folder_of(camera)]
+    lines = [(camera.fx, camera.fy, camera.cx, camera.cy), *T_VEHICLE_CAMERA.tolist()]
+    text = "".join(" ".join(repr(float(value)) for value in line) + "\n" for line in lines)
+    (folder / "models" / f"{about.model}.txt").write_text(text, encoding="utf-8")
+    rows, columns = np.mgrid[: camera.height, : camera.width].astype("<f8")
+    table_path(folder / "models", about).write_bytes(np.stack([columns, rows]).tobytes())
+    for sensor in (about.sensor, "ins", LIDAR):
+        (folder / "extrinsics" / f"{sensor}.txt").write_text("0 0 0 0 0 0\n", encoding="utf-8")
+
+
+def _is_distorted(camera: Camera) -> bool:
+    return any(camera.distortion) or camera.distortion_model == "equidistant"
+
+
+def _undistortion(camera: Camera) -> tuple[Float32, Float32]:
+    """Returns where the pixels of the undistorted image were recorded, columns and rows."""
+    rows, columns = np.mgrid[: camera.height, : camera.width]
+    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1, dtype=np.float32).reshape(-1, 3)
+    pixels = project_points(rays, camera).astype(np.float32)
+    pixels = pixels.reshape(camera.height, camera.width, 2)
+    return pixels[..., 0], pixels[..., 1]
+
+
+def _ins_row(stamp: int, T_ned_vehicle: Float64) -> str:
+    """Returns a line of `ins.csv`; what is not known, and no reader reads, is `nan`."""
+    north, east, down, *angles = (repr(float(value)) for value in _xyzrpy(T_ned_vehicle))
+    place = ("INS_SOLUTION_GOOD", "nan", "nan", repr(-float(down)), north, east, down, "")
+    return ",".join([str(stamp), *place, "nan", "nan", "nan", *angles])
+
+
+def _xyzrpy(T: Float64) -> Float64:
+    """Returns x, y, z [m], roll, pitch, yaw [rad] of a transform; see `transforms`."""
+    r = T[:3, :3]
+    yaw = np.arctan2(r[1, 0], r[0, 0])
+    pitch = np.arctan2(-r[2, 0], np.hypot(r[0, 0], r[1, 0]))
+    # Of Rz(-yaw) R = Ry(pitch) Rx(roll): exact for a camera that looks straight down, too.
+    c, s = np.cos(yaw), np.sin(yaw)
+    roll = np.arctan2(s * r[0, 2] - c * r[1, 2], c * r[1, 1] - s * r[0, 1])
+    return np.array([*T[:3, 3], roll, pitch, yaw])
