@@ -134,6 +134,7 @@ def test_frames_of_two_conditions_become_two_folders(tmp_path, capsys):
         (("-o", "there", "--to", "nuscenes", "--force"), "there exists already"),
         (("-o", "there", "--to", "robotcar", "--force"), "there exists already"),
         (("-o", "out", "--to", "robotcar", "--jpeg", "90"), "leave out --jpeg"),
+        (("-o", "out", "--to", "frames", "--mosaic"), "--mosaic has no meaning"),
     ],
 )
 def test_wrong_arguments_leave_nothing_behind(tmp_path, capsys, monkeypatch, arguments, message):

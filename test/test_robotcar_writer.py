@@ -143,7 +143,21 @@ def test_every_condition_scene_and_camera_has_a_traversal(tmp_path):
     assert set(scenes.values()) == {"made"}
 
 
-def test_distorted_images_are_undistorted(tmp_path):
+def test_raw_images_keep_one_colour_a_pixel(tmp_path):
+    write_robotcar([Made(1)], tmp_path / "tree", mosaic=True)
+    (path,) = (tmp_path / "tree" / FIRST / "stereo" / "left").glob("*.png")
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    red, green, blue = np.moveaxis(Made(1)[0].image, -1, 0)
+    assert stored.shape == (48, 64)
+    for row, column, colour in ((0, 0, green), (0, 1, blue), (1, 0, red), (1, 1, green)):
+        assert np.array_equal(stored[row::2, column::2], colour[row::2, column::2])
+    image = read(tmp_path / "tree")[0][0].image  # which keeps what was measured, but at the edge
+    assert np.array_equal(image[2:-2:2, 3:-2:2, 2], blue[2:-2:2, 3:-2:2])
+    assert np.array_equal(image[3:-2:2, 2:-2:2, 0], red[3:-2:2, 2:-2:2])
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_distorted_images_are_undistorted(tmp_path, mosaic):
     bent = Camera(60.0, 60.0, 31.5, 23.5, 64, 48, "plumb_bob", (-0.2, 0.02, 0.001, 0.0, 0.0))
 
     class Ramp(Made):
@@ -154,7 +168,7 @@ def test_distorted_images_are_undistorted(tmp_path):
             image = np.stack([4 * columns, 4 * rows, 0 * rows], axis=-1).astype(np.uint8)
             return Frame(image, bent, START_NS)
 
-    write_robotcar([Ramp(1)], tmp_path / "tree")
+    write_robotcar([Ramp(1)], tmp_path / "tree", mosaic=mosaic)
     (drive,) = read(tmp_path / "tree")
     frame = drive[0]
     assert frame.camera == Camera(60.0, 60.0, 31.5, 23.5, 64, 48)
@@ -200,7 +214,9 @@ def test_only_a_tree_of_ours_is_replaced_and_only_when_asked(tmp_path):
     assert write_robotcar([Made(1)], tree, overwrite=True) == 1
     assert len(read(tree)[0]) == 1
     (tree / "rosam-robotcar.json").unlink()  # as if it had been downloaded
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(
+        FileExistsError, match="exists already and is not a RobotCar tree that ros"
+    ):
         write_robotcar([Made()], tree, overwrite=True)
     assert len(read(tree)[0]) == 1
 

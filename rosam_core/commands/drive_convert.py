@@ -41,6 +41,7 @@ def add_arguments(actions: Any) -> None:
     add_view_arguments(parser)
     add("--condition", action="append", default=[], help="of synthetic drives; repeatable")
     add("--jpeg", type=int, metavar="Q", help="store JPEG of this quality instead of PNG")
+    add("--mosaic", action="store_true", help="of robotcar: raw Bayer images, as the SDK expects")
     add("--force", action="store_true", help="replace an existing output of this form")
     parser.set_defaults(act=run)
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"say what {args.output} shall be: --to {'|'.join(FORMS)}")
     if args.jpeg is not None and not 0 <= args.jpeg <= 100:
         raise ValueError(f"--jpeg must be between 0 and 100, got {args.jpeg}")
+    if args.mosaic and form != "robotcar":
+        raise ValueError(f"--mosaic has no meaning for the form {form}")
     drives = open_drives(args.path, args.kind, args.condition, drive_options(args))
     from tqdm import tqdm
 
@@ -74,7 +77,7 @@ def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
 
         if args.jpeg is not None:
             raise ValueError("RobotCar has images as PNG only: leave out --jpeg")
-        return write_robotcar(drives, args.output, overwrite=args.force)
+        return write_robotcar(drives, args.output, mosaic=args.mosaic, overwrite=args.force)
     if form == "frames":
         from rosam_core.drives.frames_writer import write_frames
 

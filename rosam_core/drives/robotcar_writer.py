@@ -1,9 +1,10 @@
 """Writes drives as an Oxford RobotCar download that the dataset's SDK and `RobotCarDrive` read.
 
-- Images are RGB PNGs, as prepared for md4all: without loss, which a mosaic of one channel, the raw
-  form, is not. The SDK's `load_image` takes them with `debayer=False`. Those of a camera with
-  distortion are undistorted. The undistortion table that the SDK's `CameraModel` asks for changes
-  nothing; its size tells `RobotCarDrive` that of the images.
+- Images are RGB PNGs, undistorted, as prepared for md4all: without loss, if the camera has no
+  distortion. The SDK's `load_image` takes them with `debayer=False`. On demand they are raw, as
+  the dataset's: a Bayer mosaic of one channel, which keeps a third of the values and which every
+  tool of the SDK takes. The undistortion table is the images', so of RGB it changes nothing; its
+  size tells `RobotCarDrive` theirs.
 - Stamps are whole microseconds: what is below is cut off.
 - Poses are those of `gps/ins.csv`, which keeps up and north, unlike odometry; readers take
   positions relative to the first. The INS sits in the camera.
@@ -15,21 +16,22 @@ Exact depth, instances and the camera's name have no place in the format.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive
 from rosam_core.drives.robotcar_files import CAMERAS, table_path
+from rosam_core.drives.whole_folder import whole_folder
 from rosam_core.geometry.projection import project_points
-from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
+from rosam_core.types import Camera, Float64, Frame, UInt8
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,13 @@ T_VEHICLE_CAMERA = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0,
 T_NED_WORLD = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1.0]])
 
 
-def write_robotcar(drives: Sequence[Drive], out: str | Path, *, overwrite: bool = False) -> int:
+def write_robotcar(
+    drives: Sequence[Drive],
+    out: str | Path,
+    *,
+    mosaic: bool = False,
+    overwrite: bool = False,
+) -> int:
     """Writes drives as one folder of traversals with `models`, `extrinsics` and `tags`.
 
     A traversal is the frames of one scene and camera up to a change of condition, named by its
@@ -62,6 +70,7 @@ def write_robotcar(drives: Sequence[Drive], out: str | Path, *, overwrite: bool 
         drives: Frames. Where only some of a traversal have poses, readers interpolate the others
             between poses at most 0.5 s apart; a warning says how many.
         out: Folder of traversals; it appears when everything is written.
+        mosaic: Write raw images.
         overwrite: Replace a tree that this function wrote.
 
     Returns:
@@ -73,31 +82,19 @@ def write_robotcar(drives: Sequence[Drive], out: str | Path, *, overwrite: bool 
             its traversal, or its time is before 1970.
     """
     out = Path(out)
-    if out.exists() and not (overwrite and (out / DESCRIPTION).is_file()):
-        raise FileExistsError(
-            f"{out} exists already: --force replaces a RobotCar tree that rosam wrote"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        tree = _Tree(scratch)
+    is_ours = (out / DESCRIPTION).is_file()
+    with whole_folder(out, "a RobotCar tree that rosam wrote", is_ours, overwrite) as root:
+        tree = _Tree(root, mosaic)
         for drive in drives:
             tree.add(drive)
-        frames = tree.finish()
-        if out.exists():
-            shutil.rmtree(out)
-        scratch.chmod(0o755)
-        scratch.replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return frames
+        return tree.finish()
 
 
 class _Tree:
     """The traversals of a tree that is being written."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, mosaic: bool) -> None:
+        self.root, self.mosaic = root, mosaic
         self.traversals: dict[str, _Traversal] = {}
         self.scenes: dict[str, str] = {}
 
@@ -121,12 +118,12 @@ class _Tree:
         is_shared = first is None or first.camera == frame.camera
         shared = self.root if is_shared else self.root / name
         if first is None or not is_shared:
-            _write_calibration(shared, frame.camera)
+            _write_calibration(shared, frame.camera, self.mosaic)
         (shared / "tags").mkdir(exist_ok=True)
         tag = TAGS.get(frame.condition, "[]")
         (shared / "tags" / f"{name}.yaml").write_text(tag + "\n", encoding="utf-8")
         self.scenes[name] = scene
-        self.traversals[name] = _Traversal(self.root / name, frame.camera, frame.condition)
+        self.traversals[name] = _Traversal(self.root / name, frame, self.mosaic)
         return self.traversals[name]
 
     def finish(self) -> int:
@@ -143,13 +140,16 @@ class _Tree:
 class _Traversal:
     """A traversal that is being written."""
 
-    def __init__(self, folder: Path, camera: Camera, condition: str) -> None:
-        self.folder, self.camera, self.condition = folder, camera, condition
+    def __init__(self, folder: Path, first: Frame, mosaic: bool) -> None:
+        self.folder, self.mosaic = folder, mosaic
+        self.camera, self.condition = first.camera, first.condition
         self.stamps: list[int] = []
         self.scans: list[int] = []
         self.poses: list[str] = []
-        (folder / _folder_of(camera)).mkdir(parents=True)
-        self._table = _undistortion(camera) if _is_distorted(camera) else None
+        (folder / _folder_of(self.camera)).mkdir(parents=True)
+        self._table: Float64 | None = None
+        if _is_distorted(self.camera) and not mosaic:
+            self._table = _undistortion(self.camera)
 
     def add(self, frame: Frame) -> None:
         """Writes the image and scan of a frame."""
@@ -160,12 +160,16 @@ class _Traversal:
                 f"before {self.stamps[-1]} us: RobotCar names images by their microsecond"
             )
         self.stamps.append(stamp)
-        image: UInt8 = frame.image
-        if self._table is not None:
-            columns, rows = self._table
-            image = np.asarray(cv2.remap(image, columns, rows, cv2.INTER_LINEAR), np.uint8)
-        encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-        path = self.folder / _folder_of(self.camera) / f"{stamp}.png"
+        about = CAMERAS[_folder_of(self.camera)]
+        if self.mosaic:
+            stored: Any = _mosaic(frame.image, about.bayer)
+        else:
+            stored = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+            if self._table is not None:
+                columns, rows = self._table.astype(np.float32)
+                stored = cv2.remap(stored, columns, rows, cv2.INTER_LINEAR)
+        encoded = cv2.imencode(".png", stored)[1]
+        path = self.folder / about.folder / f"{stamp}.png"
         path.write_bytes(encoded.tobytes())
         if frame.T_world_camera is not None:
             T = T_NED_WORLD @ frame.T_world_camera @ np.linalg.inv(T_VEHICLE_CAMERA)
@@ -207,7 +211,7 @@ def _folder_of(camera: Camera) -> str:
     return "mono_left" if is_cut else "stereo/left"
 
 
-def _write_calibration(folder: Path, camera: Camera) -> None:
+def _write_calibration(folder: Path, camera: Camera, mosaic: bool) -> None:
     """Writes `models` and `extrinsics`: everything sits in the camera."""
     for name in ("models", "extrinsics"):
         (folder / name).mkdir(parents=True)
@@ -215,8 +219,9 @@ def _write_calibration(folder: Path, camera: Camera) -> None:
     lines = [(camera.fx, camera.fy, camera.cx, camera.cy), *T_VEHICLE_CAMERA.tolist()]
     text = "".join(" ".join(repr(float(value)) for value in line) + "\n" for line in lines)
     (folder / "models" / f"{about.model}.txt").write_text(text, encoding="utf-8")
-    rows, columns = np.mgrid[: camera.height, : camera.width].astype("<f8")
-    table_path(folder / "models", about).write_bytes(np.stack([columns, rows]).tobytes())
+    taken = camera if mosaic else dataclasses.replace(camera, distortion_model="", distortion=())
+    table = _undistortion(taken).astype("<f8")
+    table_path(folder / "models", about).write_bytes(table.tobytes())
     for sensor in (about.sensor, "ins", LIDAR):
         (folder / "extrinsics" / f"{sensor}.txt").write_text("0 0 0 0 0 0\n", encoding="utf-8")
 
@@ -225,14 +230,24 @@ def _is_distorted(camera: Camera) -> bool:
     return any(camera.distortion) or camera.distortion_model == "equidistant"
 
 
-def _undistortion(camera: Camera) -> tuple[Float32, Float32]:
-    """Returns where the pixels of the undistorted image were recorded, columns and rows."""
-    rows, columns = np.mgrid[: camera.height, : camera.width]
+def _undistortion(camera: Camera) -> Float64:
+    """Returns where the undistorted image's pixels were recorded, columns and rows, [2,H,W]."""
+    rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
+    if not _is_distorted(camera):
+        return np.stack([columns, rows])
     x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
     rays = np.stack([x, y, np.ones_like(x)], axis=-1, dtype=np.float32).reshape(-1, 3)
-    pixels = project_points(rays, camera).astype(np.float32)
-    pixels = pixels.reshape(camera.height, camera.width, 2)
-    return pixels[..., 0], pixels[..., 1]
+    pixels = project_points(rays, camera).reshape(camera.height, camera.width, 2)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _mosaic(image: UInt8, bayer: str) -> UInt8:
+    """Returns what a sensor with a colour filter a pixel records of an image, uint8[H,W]."""
+    recorded = np.empty(image.shape[:2], np.uint8)
+    for place, colour in enumerate(bayer):
+        row, column = divmod(place, 2)
+        recorded[row::2, column::2] = image[row::2, column::2, "rgb".index(colour)]
+    return recorded
 
 
 def _ins_row(stamp: int, T_ned_vehicle: Float64) -> str:
