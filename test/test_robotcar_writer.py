@@ -1,16 +1,18 @@
 """A drive written as RobotCar traversals and read back is the same drive."""
 
+import dataclasses
 import json
 
 import cv2
 import numpy as np
 import pytest
+from robotcar_samples import SMALL
 
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind
 from rosam_core.drives.robotcar import RobotCarDrive
 from rosam_core.drives.robotcar_files import read_extrinsics, read_scan, read_stamps, transforms
-from rosam_core.drives.robotcar_layout import find_robotcar
+from rosam_core.drives.robotcar_layout import camera_of_images, find_robotcar
 from rosam_core.drives.robotcar_writer import _xyzrpy, write_robotcar
 from rosam_core.geometry.projection import project_points
 from rosam_core.types import Camera, Frame
@@ -96,6 +98,7 @@ def test_files_are_those_of_the_dataset(tmp_path):
     named = dict(zip(header.split(","), row.split(","), strict=True))
     east, north, up = Made(1)[0].T_world_camera[:3, 3]
     assert [float(named[n]) for n in ("northing", "easting", "down")] == [north, east, -up]
+    assert float(named["altitude"]) == up
     assert header.split(",")[5:8] == ["northing", "easting", "down"]  # where the SDK takes them
     assert header.split(",")[-3:] == ["roll", "pitch", "yaw"]
 
@@ -200,6 +203,27 @@ def test_frames_without_a_pose_are_named(tmp_path, caplog):
     assert poses == [True, False, False, False, True]
 
 
+def test_a_frame_without_points_has_no_scan(tmp_path, caplog):
+    class Blind(Made):
+        def __getitem__(self, index):
+            frame = super().__getitem__(index)
+            return frame if index else dataclasses.replace(frame, lidar=frame.lidar[:0])
+
+    write_robotcar([Blind(2)], tmp_path / "tree")
+    assert [frame.lidar is None for frame in read(tmp_path / "tree")[0]] == [True, False]
+    assert not caplog.text
+
+
+def test_a_time_before_1970_is_refused(tmp_path):
+    class Early(Made):
+        def __getitem__(self, index):
+            return dataclasses.replace(super().__getitem__(index), stamp_ns=-1000)
+
+    with pytest.raises(ValueError, match="made: a frame has the time -1000 ns, before 1970"):
+        write_robotcar([Early(1)], tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_frame_is_an_error_that_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="nothing to write"):
         write_robotcar([Made(0)], tmp_path / "tree")
@@ -229,6 +253,26 @@ def test_images_that_were_resized_afterwards_are_refused(tmp_path):
         assert cv2.imwrite(str(path), np.zeros((24, 32, 3), np.uint8))
     with pytest.raises(ValueError, match=r"is 32x24, images of stereo/left are 1280x960"):
         read(tmp_path / "tree")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("size", "table", "expected"),
+    [
+        ((32, 24), (32, 24), (32, 24, 24)),
+        ((64, 48), (64, 48), (64, 48, 40)),  # the dataset's, with its crop
+        ((48, 64), (64, 48), (64, 48, 40)),  # turned: as many pixels as its table, and refused
+        ((32, 24), None, (64, 48, 40)),
+    ],
+)
+def test_size_of_a_camera(tmp_path, size, table, expected):
+    image = tmp_path / "1.png"
+    assert cv2.imwrite(str(image), np.zeros(size[::-1], np.uint8))
+    if table:
+        np.zeros(2 * table[0] * table[1]).tofile(tmp_path / f"{SMALL.model}_distortion_lut.bin")
+    broken = tmp_path / "0.png"
+    broken.write_bytes(b"")
+    found = camera_of_images(SMALL, tmp_path, [broken, image])
+    assert (found.width, found.height, found.crop_height) == expected
 
 
 @pytest.mark.parametrize("window", [-1.0, np.nan, np.inf])
