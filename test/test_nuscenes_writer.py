@@ -7,8 +7,10 @@ import pytest
 from test_eval_command import write_drive
 
 from rosam_core.drives.base import Drive
+from rosam_core.drives.frames_writer import write_frames
 from rosam_core.drives.nuscenes import NuscenesDrive, transform
 from rosam_core.drives.nuscenes_writer import _pose, write_nuscenes
+from rosam_core.drives.opening import open_drives
 from rosam_core.drives.synthetic.drive import SyntheticDrive
 from rosam_core.types import Camera, Frame
 
@@ -118,3 +120,45 @@ def test_only_a_nuscenes_tree_is_replaced_and_only_when_asked(tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(FileExistsError, match="exists already and is not a nuScenes tree"):
         write_nuscenes([Made()], tmp_path / "other", overwrite=True)
+
+
+class Surround(Made):
+    """Two cameras that take turns, the second with distortion."""
+
+    def __getitem__(self, index):
+        frame = super().__getitem__(index)
+        camera = Camera(60, 60, 31.5, 23.5, 64, 48)
+        if index % 2:
+            camera = Camera(60, 60, 31.5, 23.5, 64, 48, "plumb_bob", (-0.3, 0.1, 0, 0, 0))
+        ramp = np.tile(np.arange(64, dtype=np.uint8) * 3, (48, 1))
+        return frame.__class__(
+            np.repeat(ramp[..., None], 3, axis=2),
+            camera,
+            frame.stamp_ns,
+            frame.T_world_camera,
+            camera_name=("CAM_FRONT", "CAM_BACK")[index % 2],
+            depth=ramp.astype(np.float32),
+        )
+
+
+@pytest.mark.parametrize("form", ["nuscenes", "frames"])
+def test_cameras_that_take_turns_stay_apart_and_distortion_goes(tmp_path, form):
+    drive = Surround()
+    if form == "nuscenes":
+        write_nuscenes([drive], tmp_path / "tree")
+        read = NuscenesDrive(tmp_path / "tree")
+        found = [(read.glance(i).camera_name, read[i]) for i in range(4)]
+        assert [name for name, _ in found] == ["CAM_FRONT", "CAM_BACK"] * 2
+        bent = found[1][1]
+    else:
+        write_frames([drive], tmp_path / "images")
+        drives = open_drives(tmp_path / "images")
+        assert [len(d) for d in drives] == [2, 2]
+        assert drives[1].glance(1).stamp_ns == drive[3].stamp_ns
+        bent = drives[1][0]
+        assert abs(bent.depth[23, 55] - bent.image[23, 55, 0]) <= 3  # depth follows the image
+    assert bent.camera == Camera(60, 60, 31.5, 23.5, 64, 48)
+    # At r = 23.5 px of f = 60 px the lens puts x at 1 - 0.3 r^2 + 0.1 r^4 of it, r^2 = 0.153.
+    expected = 3 * (31.5 + 23.5 * (1 - 0.3 * 0.153 + 0.1 * 0.0235))
+    assert abs(float(bent.image[23, 55, 0]) - expected) <= 1
+    assert float(drive[1].image[23, 55, 0]) == 165  # as the lens has it

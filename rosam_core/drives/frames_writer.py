@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -13,7 +13,8 @@ from rosam_core.drives.base import Drive
 from rosam_core.drives.frames_description import DESCRIPTION, FORMAT
 from rosam_core.drives.synthetic.drive import encode_depth
 from rosam_core.drives.whole_folder import whole_folder
-from rosam_core.types import Frame
+from rosam_core.geometry.undistortion import undistorted
+from rosam_core.types import Float64, Frame
 
 
 def write_frames(
@@ -25,8 +26,8 @@ def write_frames(
 ) -> int:
     """Writes drives as folders of images named by their stamps, with depth and `drive.json`.
 
-    Images of one scene, camera (its intrinsics too) and condition in a row share a folder:
-    `out` itself if it is the only one, else `out/<number>_<scene>`. Lidar is not written.
+    Images of one scene, camera (its intrinsics too) and condition share a folder: `out` itself if
+    it is the only one, else `out/<number>_<scene>`. They are undistorted. Lidar is not written.
 
     Args:
         drives: Frames.
@@ -45,52 +46,69 @@ def write_frames(
     is_ours = any(out.glob(DESCRIPTION)) or any(out.glob(f"*/{DESCRIPTION}"))
     frames = 0
     with whole_folder(out, "a folder of frames", is_ours, overwrite) as made:
-        folders: list[Path] = []
+        runs: dict[Any, _Run] = {}
         for drive in drives:
-            numbered = ((drive.scene(i), drive[i]) for i in range(len(drive)))
-            runs = itertools.groupby(
-                numbered, lambda at: (at[0], at[1].camera, at[1].camera_name, at[1].condition)
-            )
-            for (scene, *_), run in runs:
-                name = "".join(c if c.isalnum() or c in "-_" else "_" for c in scene)
-                folders.append(made / f"{len(folders):04d}_{name}")
-                frames += _write_run(folders[-1], (frame for _, frame in run), jpeg_quality)
+            for index in range(len(drive)):
+                frame = undistorted(drive[index])
+                # A drive's cameras take turns.
+                key = (drive.name, drive.scene(index), *_kind(frame))
+                if key not in runs:
+                    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in key[1])
+                    runs[key] = _Run(made / f"{len(runs):04d}_{name}", frame, jpeg_quality)
+                runs[key].add(frame)
+                frames += 1
         if not frames:
             raise ValueError("the drives have no frame: nothing to write")
-        if len(folders) == 1:
-            for path in folders[0].iterdir():
+        for run in runs.values():
+            run.finish()
+        if len(runs) == 1:
+            folder = next(iter(runs.values())).folder
+            for path in folder.iterdir():
                 path.rename(made / path.name)
-            folders[0].rmdir()
+            folder.rmdir()
     return frames
 
 
-def _write_run(folder: Path, frames: Iterable[Frame], jpeg_quality: int | None) -> int:
-    folder.mkdir(parents=True)
-    suffix = ".png" if jpeg_quality is None else ".jpg"
-    options = [] if jpeg_quality is None else [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
-    poses, stamps = [], list[int]()
-    frame = None
-    for frame in frames:
-        if frame.stamp_ns in stamps:
-            raise ValueError(f"two frames have the stamp {frame.stamp_ns}: {folder.name}")
-        stamps.append(frame.stamp_ns)
-        pixels = cv2.imencode(suffix, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), options)[1]
-        (folder / f"{frame.stamp_ns}{suffix}").write_bytes(pixels.tobytes())
+def _kind(frame: Frame) -> tuple[Any, ...]:
+    """Returns what the frames of one folder have in common."""
+    return frame.camera, frame.camera_name, frame.condition
+
+
+class _Run:
+    """A folder of images that is being written."""
+
+    def __init__(self, folder: Path, first: Frame, jpeg_quality: int | None) -> None:
+        folder.mkdir(parents=True)
+        self.folder, self.first = folder, first
+        self.suffix = ".png" if jpeg_quality is None else ".jpg"
+        self.options = [] if jpeg_quality is None else [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+        self.frames: dict[int, Float64 | None] = {}  # pose by stamp
+
+    def add(self, frame: Frame) -> None:
+        """Writes the image and the depth of a frame."""
+        stamp, name = frame.stamp_ns, f"{frame.stamp_ns}.png"
+        if stamp in self.frames:
+            raise ValueError(f"two frames have the stamp {stamp}: {self.folder.name}")
+        self.frames[stamp] = frame.T_world_camera
+        bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+        pixels = cv2.imencode(self.suffix, bgr, self.options)[1]
+        (self.folder / name).with_suffix(self.suffix).write_bytes(pixels.tobytes())
         if frame.depth is not None:
-            (folder / "depth").mkdir(exist_ok=True)
-            (folder / "depth" / f"{frame.stamp_ns}.png").write_bytes(encode_depth(frame.depth))
-        poses.append(frame.T_world_camera)
-    if frame is None:
-        return 0
-    described = {
-        "format": FORMAT,
-        "K": frame.camera.K.tolist(),
-        "width": frame.camera.width,
-        "height": frame.camera.height,
-        "condition": frame.condition,
-        "stamps_ns": stamps,
-    }
-    if all(pose is not None for pose in poses):
-        described["poses"] = [pose.tolist() for pose in poses if pose is not None]
-    (folder / DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")
-    return len(stamps)
+            (self.folder / "depth").mkdir(exist_ok=True)
+            (self.folder / "depth" / name).write_bytes(encode_depth(frame.depth))
+
+    def finish(self) -> None:
+        """Writes what is known of the images, in the order of their names."""
+        stamps, camera = sorted(self.frames), self.first.camera
+        described = {
+            "format": FORMAT,
+            "K": camera.K.tolist(),
+            "width": camera.width,
+            "height": camera.height,
+            "condition": self.first.condition,
+            "stamps_ns": stamps,
+        }
+        poses = [self.frames[stamp] for stamp in stamps]
+        if all(pose is not None for pose in poses):
+            described["poses"] = [pose.tolist() for pose in poses if pose is not None]
+        (self.folder / DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Writes a drive as a nuScenes tree that the nuScenes devkit and `NuscenesDrive` read.
 
-Every frame becomes a key frame of one camera and one lidar. The lidar's own frame is that of
-nuScenes (x right, y forward, z up); points keep where they were in the camera's frame.
+Every frame becomes a key frame of one camera and one lidar: `CAM_FRONT`, unless the camera's name
+is one of nuScenes'. The lidar's own frame is that of nuScenes (x right, y forward, z up); points
+keep where they were in the camera's frame. nuScenes knows no distortion: images are undistorted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive
+from rosam_core.drives.nuscenes_tables import CAMERAS, LIDAR
 from rosam_core.drives.whole_folder import whole_folder
+from rosam_core.geometry.undistortion import undistorted
 from rosam_core.types import Camera, Float64, Frame
 
-CHANNEL = "CAM_FRONT"
-LIDAR = "LIDAR_TOP"
 CAMERA_HEIGHT_M = 1.5  # of the camera above the ego frame, which nuScenes has on the ground
 LIDAR_HEIGHT_M = 1.84
 DESCRIPTIONS = {
@@ -83,19 +84,22 @@ class _Tree:
                 *("sensor", "log", "map", *EMPTY_TABLES),
             )
         }
-        self._calibrations: dict[Camera, str] = {}
-        for folder in (f"samples/{CHANNEL}", f"samples/{LIDAR}", "maps"):
-            (root / folder).mkdir(parents=True)
-        camera, lidar = _token("sensor", CHANNEL), _token("sensor", LIDAR)
-        self.tables["sensor"] += [
-            {"token": camera, "channel": CHANNEL, "modality": "camera"},
-            {"token": lidar, "channel": LIDAR, "modality": "lidar"},
-        ]
-        self._lidar_calibration = self._calibrate(lidar, T_EGO_LIDAR, [], "lidar")
+        self._calibrations: dict[tuple[str, Camera], str] = {}
+        (root / "maps").mkdir()
+        self._add_sensor(LIDAR, "lidar")
+        self._lidar_calibration = self._calibrate(LIDAR, T_EGO_LIDAR, [], "lidar")
+
+    def _add_sensor(self, channel: str, modality: str) -> None:
+        """Adds a row and a folder for a channel, once."""
+        token = _token("sensor", channel)
+        if all(row["token"] != token for row in self.tables["sensor"]):
+            row = {"token": token, "channel": channel, "modality": modality}
+            self.tables["sensor"].append(row)
+            (self.root / "samples" / channel).mkdir(parents=True)
 
     def add(self, drive: Drive) -> None:
         """Writes every frame of a drive."""
-        frames = ((index, drive[index]) for index in range(len(drive)))
+        frames = ((index, undistorted(drive[index])) for index in range(len(drive)))
         runs = itertools.groupby(frames, lambda at: (drive.scene(at[0]), at[1].condition))
         for (name, condition), run in runs:
             number = len(self.tables["scene"])
@@ -104,7 +108,7 @@ class _Tree:
             tokens = [self._sample(scene, index, frame) for index, frame in run]
             _chain(self.tables["sample"][-len(tokens) :])
             data = self.tables["sample_data"][first:]
-            for channel in (CHANNEL, LIDAR):
+            for channel in (*CAMERAS, LIDAR):
                 _chain([row for row in data if f"/{channel}/" in row["filename"]])
             self.tables["scene"].append(
                 {
@@ -138,19 +142,21 @@ class _Tree:
         T_world_ego = frame.T_world_camera @ np.linalg.inv(T_EGO_CAMERA)
         self.tables["ego_pose"].append({"token": pose, "timestamp": stamp, **_pose(T_world_ego)})
         suffix = ".png" if self.jpeg_quality is None else ".jpg"
-        name = f"samples/{CHANNEL}/{number:06d}{suffix}"
+        channel = frame.camera_name if frame.camera_name in CAMERAS else CAMERAS[0]
+        self._add_sensor(channel, "camera")
+        name = f"samples/{channel}/{number:06d}{suffix}"
         quality = self.jpeg_quality
         options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
         encoded = cv2.imencode(suffix, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), options)[1]
         (self.root / name).write_bytes(encoded.tobytes())
         camera = frame.camera
-        if camera not in self._calibrations:
-            sensor = _token("sensor", CHANNEL)
-            self._calibrations[camera] = self._calibrate(
-                sensor, T_EGO_CAMERA, camera.K.tolist(), str(len(self._calibrations))
+        key = (channel, camera)
+        if key not in self._calibrations:
+            self._calibrations[key] = self._calibrate(
+                channel, T_EGO_CAMERA, camera.K.tolist(), str(len(self._calibrations))
             )
         common = {"sample_token": token, "ego_pose_token": pose, "timestamp": stamp}
-        self._data(common, name, self._calibrations[camera], camera.width, camera.height)
+        self._data(common, name, self._calibrations[key], camera.width, camera.height)
         if frame.lidar is not None:
             name = f"samples/{LIDAR}/{number:06d}.pcd.bin"
             T_lidar_camera = np.linalg.inv(T_EGO_LIDAR) @ T_EGO_CAMERA
@@ -177,7 +183,8 @@ class _Tree:
             }
         )
 
-    def _calibrate(self, sensor: str, T: Float64, K: list[list[float]], name: str) -> str:
+    def _calibrate(self, channel: str, T: Float64, K: list[list[float]], name: str) -> str:
+        sensor = _token("sensor", channel)
         token = _token("calibrated_sensor", f"{sensor}/{name}")
         self.tables["calibrated_sensor"].append(
             {"token": token, "sensor_token": sensor, **_pose(T), "camera_intrinsic": K}

@@ -30,7 +30,7 @@ import numpy as np
 from rosam_core.drives.base import Drive
 from rosam_core.drives.robotcar_files import CAMERAS, table_path
 from rosam_core.drives.whole_folder import whole_folder
-from rosam_core.geometry.projection import project_points
+from rosam_core.geometry.undistortion import undistorted, undistortion_table
 from rosam_core.types import Camera, Float64, Frame, UInt8
 
 logger = logging.getLogger(__name__)
@@ -147,9 +147,6 @@ class _Traversal:
         self.scans: list[int] = []
         self.poses: list[str] = []
         (folder / _folder_of(self.camera)).mkdir(parents=True)
-        self._table: Float64 | None = None
-        if _is_distorted(self.camera) and not mosaic:
-            self._table = _undistortion(self.camera)
 
     def add(self, frame: Frame) -> None:
         """Writes the image and scan of a frame."""
@@ -164,10 +161,7 @@ class _Traversal:
         if self.mosaic:
             stored: Any = _mosaic(frame.image, about.bayer)
         else:
-            stored = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-            if self._table is not None:
-                columns, rows = self._table.astype(np.float32)
-                stored = cv2.remap(stored, columns, rows, cv2.INTER_LINEAR)
+            stored = cv2.cvtColor(undistorted(frame).image, cv2.COLOR_RGB2BGR)
         encoded = cv2.imencode(".png", stored)[1]
         path = self.folder / about.folder / f"{stamp}.png"
         path.write_bytes(encoded.tobytes())
@@ -220,25 +214,10 @@ def _write_calibration(folder: Path, camera: Camera, mosaic: bool) -> None:
     text = "".join(" ".join(repr(float(value)) for value in line) + "\n" for line in lines)
     (folder / "models" / f"{about.model}.txt").write_text(text, encoding="utf-8")
     taken = camera if mosaic else dataclasses.replace(camera, distortion_model="", distortion=())
-    table = _undistortion(taken).astype("<f8")
+    table = undistortion_table(taken).astype("<f8")
     table_path(folder / "models", about).write_bytes(table.tobytes())
     for sensor in (about.sensor, "ins", LIDAR):
         (folder / "extrinsics" / f"{sensor}.txt").write_text("0 0 0 0 0 0\n", encoding="utf-8")
-
-
-def _is_distorted(camera: Camera) -> bool:
-    return any(camera.distortion) or camera.distortion_model == "equidistant"
-
-
-def _undistortion(camera: Camera) -> Float64:
-    """Returns where the undistorted image's pixels were recorded, columns and rows, [2,H,W]."""
-    rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
-    if not _is_distorted(camera):
-        return np.stack([columns, rows])
-    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1, dtype=np.float32).reshape(-1, 3)
-    pixels = project_points(rays, camera).reshape(camera.height, camera.width, 2)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _mosaic(image: UInt8, bayer: str) -> UInt8:
