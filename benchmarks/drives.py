@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def main() -> int:
     if args.data:
         paths += sorted(args.data.glob("drives/*")) + sorted(args.data.glob("bags/*"))
         paths += [args.data / "nuscenes_real"]
-    report = {"workers": WORKERS, "read": {p.name: reading(p) for p in paths if p.name[0] != "R"}}
+    report = {"workers": WORKERS, "read": {p.name: reading(p) for p in paths if p.suffix != ".md"}}
     with tempfile.TemporaryDirectory() as scratch:
         report["nuscenes_index"] = index(Path(scratch), args.samples, not args.key_frames_only)
     print(json.dumps(report, indent=2))
@@ -69,7 +70,8 @@ def reading(path: Path) -> dict[str, object]:
     except (ValueError, OSError) as error:
         return {"not_read": str(error).replace(str(path), path.name)}
     jobs = [(path, w) for w in range(WORKERS)]
-    with ProcessPoolExecutor(WORKERS) as pool:
+    # Not forked: a child would inherit locks that threads of this process hold.
+    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(_warm, range(WORKERS)))
         start = time.perf_counter()
         frames = sum(pool.map(_read_part, jobs))

@@ -33,7 +33,6 @@ CHUNK_CHARS = 8 << 20
 ROW_END = re.compile(r"\}\s*,\s*\{")
 TOKEN = re.compile(r'"token"\s*:\s*"([^"]*)"')
 KEY_FRAME = re.compile(r'"is_key_frame"\s*:\s*true')
-CUTS_TRIED = 16  # ends of rows that are tried before more is read
 CACHE_FROM_BYTES = 50 << 20  # smaller tables are read faster than a cache is looked after
 TABLES = ("scene", "sample", "sensor", "calibrated_sensor", "sample_data", "ego_pose")
 INDEX_FORMAT = 1
@@ -109,14 +108,14 @@ def load_index(folder: Path, sweeps: bool = False, cache: Path | None = None) ->
 
 def read_index(folder: Path, sweeps: bool = False) -> NuscenesIndex:
     """Reads the tables of a version; see `load_index`."""
-    scenes = list(rows(_table(folder, "scene")))
+    scenes = rows(_table(folder, "scene"))
     scene_number = {row["token"]: i for i, row in enumerate(scenes)}
     samples = {
         row["token"]: (int(row["timestamp"]), row["scene_token"])
         for row in rows(_table(folder, "sample"))
     }
     sensors = {row["token"]: row["channel"] for row in rows(_table(folder, "sensor"))}
-    calibrations = list(rows(_table(folder, "calibrated_sensor")))
+    calibrations = rows(_table(folder, "calibrated_sensor"))
     used: dict[str, tuple[int, int]] = {}  # calibration token: its number, channel (-1 = lidar)
     for number, row in enumerate(calibrations):
         channel = _find(sensors, row["sensor_token"], "sensor")
@@ -193,8 +192,8 @@ def read_index(folder: Path, sweeps: bool = False) -> NuscenesIndex:
     )
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a table, a few megabytes of text at a time.
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of one of the small tables.
 
     Args:
         path: A JSON array of objects.
@@ -202,26 +201,26 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: It is not such an array, or ends too early.
     """
-    with path.open(encoding="utf-8") as stream:
-        text = stream.read(CHUNK_CHARS).lstrip()
-        if not text.startswith("["):
-            raise ValueError(f"nuScenes table {path} is not JSON: it does not start with [")
-        text = text[1:]
-        while True:
-            more = stream.read(CHUNK_CHARS)
-            if not more:
-                break
-            text += more
-            whole, text = _whole_rows(text)
-            yield from _checked(whole, path)
-        try:
-            yield from _checked(json.loads(f"[{text}"), path)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"nuScenes table {path} is not JSON: {error}") from error
+    text = path.read_text(encoding="utf-8").lstrip()
+    _check_start(text, path)
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"nuScenes table {path} is not JSON: {error}") from error
+    if not all(isinstance(row, dict) for row in found):
+        raise ValueError(f"nuScenes table {path} is no array of objects")
+    return found  # type: ignore[no-any-return]
+
+
+def _check_start(text: str, path: Path) -> None:
+    if not text.startswith("["):
+        raise ValueError(f"nuScenes table {path} is not JSON: it does not start with [")
 
 
 def chosen_rows(path: Path, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
-    """Yields some rows of a table without objects in its rows; the others are not even decoded.
+    """Yields some rows of a large table, a few megabytes of text at a time.
+
+    Its rows hold no objects. Rows that are not wanted are not even decoded.
 
     Args:
         path: A JSON array of objects that hold no objects.
@@ -232,8 +231,7 @@ def chosen_rows(path: Path, wanted: Callable[[str], bool]) -> Iterator[dict[str,
     """
     with path.open(encoding="utf-8") as stream:
         text, more = stream.read(CHUNK_CHARS).lstrip(), ""
-        if not text.startswith("["):
-            raise ValueError(f"nuScenes table {path} is not JSON: it does not start with [")
+        _check_start(text, path)
         text = text[1:].lstrip()
         while not text and (more := stream.read(CHUNK_CHARS)):
             text = more.lstrip()
@@ -258,30 +256,6 @@ def _decoded(
         yield from json.loads(f"[{{{kept}}}]") if kept else ()
     except json.JSONDecodeError as error:
         raise ValueError(f"nuScenes table {path} is not JSON: {error}") from error
-
-
-def _whole_rows(text: str) -> tuple[list[Any], str]:
-    """Returns the rows that are complete in a piece of text, and what comes after them."""
-    end = len(text)
-    for _ in range(CUTS_TRIED):
-        end = text.rfind("}", 0, end)
-        rest = text[end + 1 : end + 64].lstrip()
-        if end < 0:
-            break
-        if not (rest.startswith(",") and rest[1:].lstrip().startswith("{")):
-            continue
-        try:  # inside a string or an object of a row it is no end: what is before is not whole
-            found = json.loads(f"[{text[: end + 1]}]")
-        except json.JSONDecodeError:
-            continue
-        return found, text[end + 1 :].lstrip().removeprefix(",")
-    return [], text
-
-
-def _checked(found: list[Any], path: Path) -> list[dict[str, Any]]:
-    if not all(isinstance(row, dict) for row in found):
-        raise ValueError(f"nuScenes table {path} is no array of objects")
-    return found
 
 
 class _Columns:
