@@ -190,9 +190,8 @@ def _keep_freed_memory() -> None:
     """Lets glibc keep freed blocks of up to 64 MB for the next frame.
 
     By default every image-sized buffer is given back to the kernel and faulted in again page by
-    page, which takes most of the time that filling a message does. What is kept is kept in each
-    arena, so there are few of them: otherwise every thread of the middleware that is delayed
-    once, on a loaded machine, leaves a buffer behind in one of its own.
+    page, which takes most of the time that filling a message does. Every arena keeps blocks of
+    its own, so there are few of them.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent outside glibc
     if mallopt is not None:

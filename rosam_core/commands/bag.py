@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rosam_core.commands.drive_options import add_view_arguments
 from rosam_core.commands.eval import add_score_arguments, run_score
 
 if TYPE_CHECKING:
@@ -56,19 +57,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="M", help="ONNX model; default: the packaged light student")
     add("--engine", default="auto", help="what runs the network (default: auto)")
     add("--threads", type=int, default=0, metavar="N", help="of the engine; 0 = one per core")
-    view = parser.add_mutually_exclusive_group()
-    view.add_argument(
-        "--fov",
-        type=float,
-        metavar="DEG",
-        help="horizontal field of view of the cameras without camera_info",
-    )
-    view.add_argument(
-        "--camera",
-        metavar="FILE",
-        help="calibration of the camera without camera_info: the YAML of camera_calibration, or "
-        "fx, fy, cx, cy, width, height",
-    )
+    add_view_arguments(parser)
     add("--every", type=int, default=1, metavar="N", help="only every N-th frame of each camera")
     add(
         "--output-size",

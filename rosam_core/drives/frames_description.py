@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.types import CONDITIONS, Camera, Float64
 
 DESCRIPTION = "drive.json"
@@ -83,7 +84,7 @@ class Description:
 
 
 def condition_of_words(text: str) -> str:
-    """Returns the condition that words tell: night comes first, then fog, then rain.
+    """Returns the condition that words tell; see `adverse_condition`.
 
     Args:
         text: One of `CONDITIONS`, or a description such as "day, clear, urban".
@@ -91,10 +92,8 @@ def condition_of_words(text: str) -> str:
     words = text.lower()
     if words in CONDITIONS:
         return words
-    for word, condition in (("night", "night"), ("fog", "fog"), ("rain", "day-rain")):
-        if word in words:
-            return condition
-    return "day-clear" if "day" in words and "clear" in words else "unknown"
+    clear = "day-clear" if "day" in words and "clear" in words else "unknown"
+    return adverse_condition(words) or clear
 
 
 def _camera(values: dict[str, Any]) -> Camera | None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame
@@ -236,9 +237,8 @@ def condition_of(description: str) -> str:
     Args:
         description: The scene's description in nuScenes' words.
     """
-    words = description.lower()
-    named = {"night": "night", "rain": "day-rain", "fog": "fog", "unknown": "unknown"}
-    return next((named[word] for word in named if word in words), "day-clear")
+    otherwise = "unknown" if "unknown" in description.lower() else "day-clear"
+    return adverse_condition(description) or otherwise
 
 
 def transform(row: dict[str, Any]) -> Float64:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.runtime.image_codec import decode_compressed
 from rosam_core.types import Float64, UInt8
 
@@ -352,12 +353,8 @@ def condition_of(traversal: str, tags: Path | None) -> str:
         return known.get(traversal, "unknown")
     text = tags.read_text(encoding="utf-8", errors="replace")
     words = {line.strip(" -\t\r") for line in text.splitlines()}
-    if "night" in words:
-        return "night"
-    if "rain" in words:
-        return "day-rain"
-    if "fog" in words:  # of drives written in this form; the dataset has no such tag
-        return "fog"
+    if adverse := adverse_condition(text):  # fog is a tag of drives written in this form only
+        return adverse
     if words & {"snow", "dusk", "dawn"} or not words & {"sun", "clouds", "overcast"}:
         return "unknown"
     return "day-clear"

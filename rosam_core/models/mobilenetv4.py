@@ -48,8 +48,8 @@ class ConvNorm(nn.Module):
         """Maps float[b,c_in,h,w] to float[b,c_out,h/stride,w/stride]."""
         conv = self.conv
         if self.training and conv.groups > 1 and conv.stride != (1, 1) and x.device.type == "cpu":
-            # The same numbers. Torch's backward of a strided depthwise convolution on a CPU is so
-            # slow that computing all positions and dropping some trains a fifth faster.
+            # The same numbers. Torch's backward of a strided depthwise convolution is so slow on a
+            # CPU that computing all positions and dropping some trains faster.
             all_positions = functional.conv2d(
                 x, conv.weight, padding=conv.padding, groups=conv.groups
             )
