@@ -197,7 +197,10 @@ def run_live(
             status = depth_node.stop()
             said = depth_node.log.read_text(encoding="utf-8")
         if recording.stop() != 0:
-            raise ValueError(f"nothing was recorded: {recording.tail()}; node: {said[-400:]}")
+            raise ValueError(
+                f"nothing was recorded, while the replay saw {statistics['depths']} depths of "
+                f"{statistics['frames']} frames: {recording.tail()}; node: {said[-400:]}"
+            )
     return _collect(bag, topics, statistics, environment["ROS_DOMAIN_ID"], status, said)
 
 
