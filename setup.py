@@ -30,6 +30,7 @@ setup(
         "rosam_core.losses",
         "rosam_core.methods",
         "rosam_core.models",
+        "rosam_core.priors",
         "rosam_core.runtime",
         "rosam_depth_ros",
     ],

@@ -1,0 +1,1 @@
+"""Object priors: region maps from Segment-Anything masks, superpixels or synthetic instances."""
