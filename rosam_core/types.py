@@ -123,6 +123,8 @@ class Frame:
         lidar: float32[N,3], points in this camera's frame at `stamp_ns` [m], or None.
         depth: float32[H,W], exact depth [m] along the optical axis, +Inf = sky, NaN = unknown.
         instances: uint16[H,W], object ids, 0 = none.
+        lidar_origin: float64[3], where the lidar was when it saw `lidar`, in this camera's frame
+            [m]; None if not known, or if the points were seen from several places.
     """
 
     image: UInt8
@@ -134,6 +136,7 @@ class Frame:
     lidar: Float32 | None = None
     depth: Float32 | None = None
     instances: UInt16 | None = None
+    lidar_origin: Float64 | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,18 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--min-depth", type=float, default=0.1, help="scored from here [m]")
     parser.add_argument("--max-depth", type=float, default=80.0, help="scored up to here [m]")
+    parser.add_argument(
+        "--ground-truth",
+        choices=("protocol", "filtered"),
+        default="protocol",
+        help="lidar as published figures have it, or without points hidden from the camera",
+    )
+    parser.add_argument(
+        "--truth-cache", type=Path, metavar="DIR", help="keep depth made of lidar here, as PNG"
+    )
+    parser.add_argument(
+        "--ego-mask", type=Path, metavar="FILE", help="image, white where it shows the vehicle"
+    )
     parser.add_argument("--flip", action="store_true", help="measure flip post-processing as well")
     parser.add_argument(
         "--median", action="store_true", help="print only the median-scaled figures"
@@ -117,12 +129,20 @@ def run_score(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[str, Any]) -> int:
-    from rosam_core.drives.opening import open_drives
+    from rosam_core.drives.opening import find_kind, open_drives
     from rosam_core.evaluation.compare import frame_rows
-    from rosam_core.evaluation.protocol import score_drives
+    from rosam_core.evaluation.ego_vehicle import read_ego_mask
+    from rosam_core.evaluation.ground_truth import GroundTruth
+    from rosam_core.evaluation.protocol import score_drives, truth_options
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
 
     drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
+    kind = find_kind(args.drive) if args.kind == "auto" else args.kind
+    ground_truth = GroundTruth(
+        truth_options(kind, args.ground_truth),
+        args.truth_cache,
+        read_ego_mask(args.ego_mask) if args.ego_mask else None,
+    )
     found = score_drives(
         predict,
         args.drive,
@@ -133,9 +153,10 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         max_depth_m=args.max_depth,
         camera_height_m=args.camera_height,
         limit=args.limit,
+        ground_truth=ground_truth,
     )
     result = by_condition(found.scores)
-    if notes := sorted({drive.truth_note for drive in drives} - {""}):
+    if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
         about = {**about, "truth": "; ".join(notes)}
     report = {
         **about,

@@ -14,6 +14,11 @@ from rosam_core.types import Camera, Float32, Float64
 
 _POINT_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 FLOAT32_FIELD = 7
+POINT_TIMES = ("t", "time", "time_offset", "offset_time", "timestamp")
+"""Fields with the time of a point: since the stamp, but `timestamp` is since 1970."""
+TIMES = {6: 1e-9, 7: 1.0, 8: 1.0}
+"""Units by datatype [s]: whole numbers are nanoseconds (Ouster, Livox), others seconds."""
+MAX_SWEEP_S = 2.0
 
 
 def message_class(msgtype: str) -> Any:
@@ -137,6 +142,24 @@ def read_points(cloud: Any) -> Float32:
     Raises:
         ValueError: The cloud has no x, y, z, or fewer bytes than it states.
     """
+    return read_timed_points(cloud)[0]
+
+
+def read_timed_points(cloud: Any) -> tuple[Float32, Float64 | None]:
+    """Returns the finite points of a PointCloud2 message and when each was measured.
+
+    Args:
+        cloud: Decoded message. Times are read from the fields that lidar drivers use:
+            `POINT_TIMES`.
+
+    Returns:
+        points: float32[N,3], x, y, z [m].
+        seconds: float64[N], time since the message's stamp [s]; None if there is no such field,
+            or if its values are no times of a sweep (2 s or more from the stamp).
+
+    Raises:
+        ValueError: The cloud has no x, y, z, or fewer bytes than it states.
+    """
     fields = {field.name: field for field in cloud.fields}
     if not {"x", "y", "z"} <= set(fields):
         raise ValueError(f"point cloud has fields {sorted(fields)}, expected x, y and z")
@@ -148,11 +171,13 @@ def read_points(cloud: Any) -> Float32:
     if len(cloud.data) < need:
         raise ValueError(f"point cloud of {count} points has {len(cloud.data)} of {need} bytes")
     order = ">" if cloud.is_bigendian else "<"
+    time = next((n for n in POINT_TIMES if n in fields and fields[n].datatype in TIMES), None)
+    names = ["x", "y", "z", *([time] if time else [])]
     dtype = np.dtype(
         {
-            "names": ["x", "y", "z"],
-            "formats": [order + _POINT_DTYPES[fields[name].datatype] for name in "xyz"],
-            "offsets": [fields[name].offset for name in "xyz"],
+            "names": names,
+            "formats": [order + _POINT_DTYPES[fields[name].datatype] for name in names],
+            "offsets": [fields[name].offset for name in names],
             "itemsize": cloud.point_step,
         }
     )
@@ -164,7 +189,15 @@ def read_points(cloud: Any) -> Float32:
         data = np.ascontiguousarray(rows[:, : cloud.width * cloud.point_step]).ravel()
     table = np.frombuffer(data.tobytes(), dtype, count)
     points = np.stack([table[name].astype(np.float32) for name in "xyz"], axis=1)
-    return points[np.isfinite(points).all(axis=1)]
+    finite = np.isfinite(points).all(axis=1)
+    if time is None:
+        return points[finite], None
+    seconds = table[time].astype(np.float64) * TIMES[fields[time].datatype]
+    if time == "timestamp":  # since 1970, as the stamp
+        seconds = seconds - cloud.header.stamp.sec - 1e-9 * cloud.header.stamp.nanosec
+    seconds = seconds[finite]
+    in_sweep = bool((np.abs(seconds) < MAX_SWEEP_S).all())  # never of NaN
+    return points[finite], seconds if in_sweep else None
 
 
 def quaternion_of(rotation: Float64) -> tuple[float, float, float, float]:

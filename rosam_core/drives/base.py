@@ -39,6 +39,9 @@ class Drive(abc.ABC):
     truth_note: str = ""
     """How true depth is made, where the data set has it in more than one way."""
 
+    depth_is_lidar: bool = False
+    """`Frame.depth` shows lidar points, of which some may be hidden from the camera."""
+
     @abc.abstractmethod
     def __len__(self) -> int:
         """Returns the number of frames."""

@@ -20,6 +20,7 @@ from rosam_core.drives.kitti_calibration import (
     rigid,
 )
 from rosam_core.drives.kitti_inertial import inertial_poses
+from rosam_core.geometry.motion import moved
 from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class KittiDrive(Drive):
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
         view, camera = self._views[index], self._rig.camera
+        T_camera_lidar = self._rig.T_camera_lidar
         image = read_image(view.image)
         if image.shape[:2] != (camera.height, camera.width):
             raise ValueError(
@@ -136,6 +138,7 @@ class KittiDrive(Drive):
             camera_name=self.camera_name,
             lidar=None if view.lidar is None else self._scan(view.lidar),
             depth=depth,
+            lidar_origin=None if T_camera_lidar is None else T_camera_lidar[:3, 3],
         )
 
     def glance(self, index: int) -> Glance:
@@ -163,7 +166,7 @@ class KittiDrive(Drive):
         if T is None:  # a scan is only listed if there is a calibration
             raise ValueError(f"{path} has no calibration")
         points = values.reshape(-1, 4)[:, :3]
-        return (points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+        return moved(points, T)
 
     def _open_raw(self) -> tuple[_Rig, list[_View]]:
         folder, name = self.folder, self.camera_name

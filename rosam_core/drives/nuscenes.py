@@ -13,6 +13,7 @@ import numpy as np
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
+from rosam_core.geometry.motion import moved
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame
 
@@ -99,6 +100,7 @@ class NuscenesDrive(Drive):
                 f"{path} is {image.shape[1]}x{image.shape[0]}, the table says "
                 f"{known.camera.width}x{known.camera.height}"
             )
+        lidar, lidar_origin = self._lidar(int(row), known)
         return Frame(
             image=np.ascontiguousarray(image[..., ::-1], np.uint8),
             camera=known.camera,
@@ -106,7 +108,8 @@ class NuscenesDrive(Drive):
             T_world_camera=known.T_world_camera,
             condition=known.condition,
             camera_name=known.camera_name,
-            lidar=self._lidar(int(row), known),
+            lidar=lidar,
+            lidar_origin=lidar_origin,
         )
 
     def glance(self, index: int) -> Glance:
@@ -135,12 +138,12 @@ class NuscenesDrive(Drive):
             )
         return [known[name] for name in names if name in known]
 
-    def _lidar(self, row: int, known: Glance) -> Float32 | None:
-        """Returns the sweep as the camera sees it, float32[N,3] [m]."""
+    def _lidar(self, row: int, known: Glance) -> tuple[Float32 | None, Float64 | None]:
+        """Returns the sweep as the camera sees it, float32[N,3] [m], and where it was taken."""
         table = self._index
         number = int(table.lidar[row])
         if number < 0 or known.T_world_camera is None:
-            return None
+            return None, None
         path = self.root / table.lidar_file[number].decode()
         if not path.is_file():
             raise FileNotFoundError(f"no lidar sweep {path}: is the nuScenes part unpacked here?")
@@ -155,9 +158,8 @@ class NuscenesDrive(Drive):
         )
         T_camera_lidar = np.linalg.inv(known.T_world_camera) @ T_world_lidar
         points = values.reshape(-1, 5)[:, :3].astype(np.float64)
-        in_camera = points @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]
-        kept, _ = points_in_view(in_camera.astype(np.float32), known.camera)
-        return kept
+        kept, _ = points_in_view(moved(points, T_camera_lidar), known.camera)
+        return kept, T_camera_lidar[:3, 3]
 
 
 def ego_speed(index: NuscenesIndex) -> Float64:

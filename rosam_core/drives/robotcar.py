@@ -55,6 +55,8 @@ class RobotCarDrive(Drive):
     ground is not at 0. Where odometry is broken, frames of its longest stretch only have a pose.
     """
 
+    depth_is_lidar = True
+
     def __init__(
         self,
         folder: str | Path,

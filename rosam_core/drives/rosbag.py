@@ -15,14 +15,15 @@ from rosam_core.drives.bag_cameras import (
     choose_cameras,
     load_camera_file,
 )
-from rosam_core.drives.bag_messages import read_points
+from rosam_core.drives.bag_messages import read_timed_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
 from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, sidecar_of
+from rosam_core.geometry.motion import moved, moved_sweep
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.image_codec import decode_message
-from rosam_core.types import Camera, Float32, Frame
+from rosam_core.types import Camera, Float32, Float64, Frame
 
 __all__ = [
     "CAMERA_INFO",
@@ -126,6 +127,7 @@ class RosbagDrive(Drive):
         if self.transforms.is_moving(frame_id):
             root = self.transforms.root_of(frame_id)
             T_world_camera = self.transforms.lookup(root, frame_id, stamp)
+        lidar, lidar_origin = self._lidar_at(stamp, frame_id)
         return Frame(
             image=image,
             camera=camera_for_image(camera, image.shape[1], image.shape[0]),
@@ -133,7 +135,8 @@ class RosbagDrive(Drive):
             T_world_camera=T_world_camera,
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
-            lidar=self._lidar_at(stamp, frame_id),
+            lidar=lidar,
+            lidar_origin=lidar_origin,
         )
 
     def glance(self, index: int) -> Glance:
@@ -205,25 +208,45 @@ class RosbagDrive(Drive):
         index = int(np.searchsorted(self._info_times, log_ns, side="right")) - 1
         return self._info_cameras[max(0, index)]
 
-    def _lidar_at(self, stamp_ns: int, frame_id: str) -> Float32 | None:
-        """Returns the scan nearest in time in the camera's frame, motion removed if known."""
+    def _lidar_at(self, stamp_ns: int, frame_id: str) -> tuple[Float32 | None, Float64 | None]:
+        """Returns the scan nearest in time in the camera's frame, and where it was taken.
+
+        Motion between scan and image is removed if it is known, and motion during the scan if its
+        points have times.
+        """
         if not self._lidars or self.lidar_topic is None:
-            return None
+            return None, None
         nearest = int(np.argmin(np.abs(self._lidar_stamps - stamp_ns)))
         scan_ns = int(self._lidar_stamps[nearest])
         if abs(scan_ns - stamp_ns) > MAX_LIDAR_GAP_NS:
-            return None
+            return None, None
         cloud = self._read(self.lidar_topic, self._lidars[nearest]).decode()
         source = cloud.header.frame_id
-        tree = self.transforms
-        T = tree.lookup(frame_id, source, stamp_ns)
+        T = self._moved_transform(frame_id, stamp_ns, source, scan_ns)
         if T is None:
-            return None
-        root = tree.root_of(source)
-        if tree.is_moving(source) and tree.is_moving(frame_id) and scan_ns != stamp_ns:
+            return None, None
+        points, seconds = read_timed_points(cloud)
+        if seconds is None or not len(points):
+            return moved(points, T), T[:3, 3]
+        begin, end = float(seconds.min()), float(seconds.max())
+        ends = [
+            self._moved_transform(frame_id, stamp_ns, source, scan_ns + round(1e9 * offset))
+            for offset in (begin, end)
+        ]
+        if ends[0] is None or ends[1] is None or end <= begin:
+            return moved(points, T), T[:3, 3]
+        share = (seconds - begin) / (end - begin)
+        return moved_sweep(points, share, ends[0], ends[1]), (ends[0] + ends[1])[:3, 3] / 2
+
+    def _moved_transform(
+        self, camera: str, stamp_ns: int, source: str, scan_ns: int
+    ) -> Float64 | None:
+        """Returns T_camera_source from a sensor at one time to the camera at another."""
+        tree = self.transforms
+        if tree.is_moving(source) and tree.is_moving(camera) and scan_ns != stamp_ns:
+            root = tree.root_of(source)
             T_root_source = tree.lookup(root, source, scan_ns)
-            T_camera_root = tree.lookup(frame_id, root, stamp_ns)
+            T_camera_root = tree.lookup(camera, root, stamp_ns)
             if T_root_source is not None and T_camera_root is not None:
-                T = T_camera_root @ T_root_source
-        points = read_points(cloud)
-        return (points @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+                return T_camera_root @ T_root_source
+        return tree.lookup(camera, source, stamp_ns)

@@ -175,7 +175,7 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
                 frame.image,
                 prediction.depth,
                 confidence,
-                found.truth(frame),
+                found.truth(frame, drive),
                 is_sparse=frame.depth is None,
             )
         )

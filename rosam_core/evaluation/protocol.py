@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
-from rosam_core.evaluation.scoring import ImageScore, camera_height, frame_truth, score_image
+from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
+from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image
 from rosam_core.types import DepthPrediction, Float32, Frame
 
 Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
@@ -28,18 +29,29 @@ class Evaluation:
         places: Drive and index of the same frames.
         without_truth: How many frames had none.
         skipped: Frames that could not be read or predicted, and why.
-        rounding: How lidar points became pixels.
+        ground_truth: What made the truth.
     """
 
     scores: list[ImageScore]
     places: list[tuple[Drive, int]]
     without_truth: int
     skipped: list[str]
-    rounding: str
+    ground_truth: GroundTruth
 
-    def truth(self, frame: Frame) -> Float32 | None:
+    def truth(self, frame: Frame, drive: Drive) -> Float32 | None:
         """Returns what a frame was scored against, float32[H,W] [m], NaN = unknown."""
-        return frame_truth(frame, self.rounding)
+        return self.ground_truth.of(frame, drive)
+
+
+def truth_options(kind: str, mode: str = MODES[0]) -> TruthOptions:
+    """Returns how lidar becomes true depth for a kind of drive.
+
+    Args:
+        kind: One of `KINDS`.
+        mode: One of `ground_truth.MODES`.
+    """
+    # The published nuScenes ground truth takes the integer part of the pixel (METHODS section 5).
+    return TruthOptions(mode, "floor" if kind == "nuscenes" else "nearest")
 
 
 def score_drives(
@@ -53,6 +65,7 @@ def score_drives(
     camera_height_m: float | None = None,
     limit: int | None = None,
     drives: Sequence[Drive] = (),
+    ground_truth: GroundTruth | None = None,
 ) -> Evaluation:
     """Scores every frame of the drives at a path.
 
@@ -66,6 +79,7 @@ def score_drives(
         camera_height_m: For the flat-ground baseline where no pose tells it [m].
         limit: At most so many frames, spread evenly over all drives.
         drives: The drives of `path`, if the caller has opened them.
+        ground_truth: Makes the truth; by default the published one of the kind.
 
     Returns:
         The scores; a frame that cannot be read is named and counted, not fatal.
@@ -74,13 +88,11 @@ def score_drives(
         ValueError: No frame could be scored; says why.
     """
     kind = find_kind(path) if kind == "auto" else kind
-    # The published nuScenes ground truth takes the integer part of the pixel (METHODS section 5).
-    rounding = "floor" if kind == "nuscenes" else "nearest"
     drives = drives or open_drives(path, kind, conditions)
     places = [(drive, index) for drive in drives for index in range(len(drive))]
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
-    found = Evaluation([], [], 0, [], rounding)
+    found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)))
     without_truth = 0
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
@@ -88,7 +100,7 @@ def score_drives(
             frame = drive[index]
             if conditions and frame.condition not in conditions:
                 continue
-            truth = found.truth(frame)
+            truth = found.truth(frame, drive)
             if truth is None:
                 without_truth += 1
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,25 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
-from rosam_core.types import CONDITIONS, Camera, Float32, Frame, UInt8, UInt16
+from rosam_core.types import CONDITIONS, Camera, Float32, Float64, Frame, UInt8, UInt16
 
 FORMAT = "rosam-synthetic-1"
 UNKNOWN, BEYOND = 0, 65535  # stored depth where there is none, and of the sky
+LIDAR_OFFSET_M = (-0.25, 0.0, 0.45)  # in the camera's heading frame: forward, left, up
+
+
+def lidar_position(T_world_camera: Float64) -> Float64:
+    """Returns where the simulated lidar is in the world, float64[3] [m].
+
+    Args:
+        T_world_camera: float64[4,4], pose of the camera that it goes with.
+    """
+    T = T_world_camera
+    heading = math.atan2(T[1, 2], T[0, 2])
+    c, s = math.cos(heading), math.sin(heading)
+    forward, left, up = LIDAR_OFFSET_M
+    x, y = T[0, 3] + c * forward - s * left, T[1, 3] + s * forward + c * left
+    return np.array([x, y, T[2, 3] + up])
 
 
 def save_atomically(path: Path, data: bytes) -> None:
@@ -141,16 +157,20 @@ class SyntheticDrive(Drive):
                 f"{condition}: open the drive with the condition '{RECORDED}'"
             )
         image = self._read(name, cv2.IMREAD_COLOR, "uint8", 3)
+        T = self._poses[index].copy()
+        lidar = self._read_lidar(self.folder / "lidar" / f"{stem}.npy")
+        origin = None if lidar is None else T[:3, :3].T @ (lidar_position(T) - T[:3, 3])
         return Frame(
             image=np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8),
             camera=self.camera,
             stamp_ns=self._stamps[index],
-            T_world_camera=self._poses[index].copy(),
+            T_world_camera=T,
             condition=condition,
             camera_name="camera",
-            lidar=self._read_lidar(self.folder / "lidar" / f"{stem}.npy"),
+            lidar=lidar,
             depth=decode_depth(self._read(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2)),
             instances=self._read(f"instances/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2),
+            lidar_origin=origin,
         )
 
     def glance(self, index: int) -> Glance:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rosam_core.drives.synthetic import raycast
+from rosam_core.drives.synthetic.drive import lidar_position
 from rosam_core.drives.synthetic.raycast import TILE, solids_of
 from rosam_core.drives.synthetic.world import World
 from rosam_core.types import Float32
@@ -18,7 +19,6 @@ ELEVATION_DEG = (-30.67, 10.67)  # of a 32-beam sensor
 RANGE_M = (0.9, 80.0)
 NOISE_M = 0.02
 DROPOUT = 0.08
-OFFSET_M = (-0.25, 0.0, 0.45)  # in the camera's heading frame: forward, left, up
 
 
 @torch.inference_mode()
@@ -35,13 +35,7 @@ def scan(world: World, index: int) -> Float32:
     rng = np.random.default_rng([world.seed, 97, index])
     solids = solids_of(world, index, torch.device("cpu"))
     T = world.camera_pose(index)
-    heading = math.atan2(T[1, 2], T[0, 2])
-    c, s = math.cos(heading), math.sin(heading)
-    forward, left, up = OFFSET_M
-    origin = torch.tensor(
-        [T[0, 3] + c * forward - s * left, T[1, 3] + s * forward + c * left, T[2, 3] + up],
-        dtype=torch.float32,
-    )
+    origin = torch.tensor(lidar_position(T), dtype=torch.float32)
     steps = TILE * TILE // BEAMS
     azimuth = torch.arange(SECTORS * steps) * (2 * math.pi / (SECTORS * steps))
     elevation = torch.deg2rad(torch.linspace(*ELEVATION_DEG, BEAMS))
