@@ -1,0 +1,41 @@
+"""What the student takes over from the teacher: depth, and motion between frames."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def depth_distillation(
+    student_depth: Tensor, teacher_depth: Tensor, weight: Tensor | float = 1.0
+) -> Tensor:
+    """Returns w |D_s - D_t| / D_s.
+
+    RoSAMDepth (CVPR 2026), L_d with w = M_out W_cst W_rel; the paper takes the mean over all
+    pixels, not over the sum of the weights. Division by the student's own depth makes what it
+    puts too near cost most.
+
+    Args:
+        student_depth: float[b,1,h,w], > 0 [m].
+        teacher_depth: float[b,1,h,w], of the same pixels [m]; carries no gradient.
+        weight: float[b,1,h,w], >= 0, or one number.
+
+    Returns:
+        float[b,1,h,w], >= 0.
+    """
+    return weight * (student_depth - teacher_depth.detach()).abs() / student_depth
+
+
+def pose_distillation(student_pose: Tensor, teacher_pose: Tensor) -> Tensor:
+    """Returns the squared difference of two poses, number by number.
+
+    Syn2Real-Depth (CVPR 2025), auxiliary term.
+
+    Args:
+        student_pose: float[b,6], axis times angle [rad] and translation [m].
+        teacher_pose: float[b,6]; carries no gradient.
+
+    Returns:
+        float[b,6], >= 0.
+    """
+    difference = student_pose - teacher_pose.detach()
+    return difference * difference

@@ -1,0 +1,160 @@
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rosam_core.losses.contrast import (
+    depth_contrast,
+    region_contrast,
+    region_prototypes,
+    sample_pixels,
+)
+
+pytestmark = pytest.mark.torch
+
+
+def ids(rows):
+    return torch.tensor(rows)[None, None]
+
+
+def every_pixel(regions):
+    return torch.arange(regions[0].numel()).expand(len(regions), -1)
+
+
+def contrast(features, regions, n, **options):
+    prototypes, present = region_prototypes(features, regions, n)
+    return region_contrast(features, regions, prototypes, present, every_pixel(regions), **options)
+
+
+def test_prototypes_by_hand():
+    """Region 1: (2, 0) and (0, 5), as directions (1, 0) and (0, 1), in the middle (1, 1)."""
+    features = torch.tensor([[2.0, 0, -3], [0, 5, 0]], dtype=torch.float64).view(1, 2, 1, 3)
+    prototypes, present = region_prototypes(features, ids([[1, 1, 3]]), 4)
+    half = math.sqrt(0.5)
+    expected = torch.tensor([[0, half, 0, -1], [0, half, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(prototypes[0], expected)
+    assert present.tolist() == [[False, True, False, True]]
+
+
+def test_contrast_by_hand():
+    """Two regions at right angles, T = 1/2: -log(e^2 / (e^2 + e^0)), each pixel alike."""
+    features = torch.tensor([[3.0, 0.0, 7.0], [0.0, 0.1, 7.0]]).view(1, 2, 1, 3)
+    loss, counted = contrast(features, ids([[1, 2, 0]]), 5, temperature=0.5)
+    expected = math.log(1 + math.exp(-2.0))
+    assert loss.flatten().tolist() == pytest.approx([expected, expected, 0.0])
+    assert counted.flatten().tolist() == [True, True, False]
+
+
+def test_a_pixel_that_looks_like_another_region_costs_most():
+    features = torch.zeros(1, 2, 1, 8)
+    features[0, 0, 0, :4] = 1
+    features[0, 1, 0, 4:] = 1
+    features[0, :, 0, 3] = torch.tensor([0.0, 1.0])  # of region 1 by its id, of 2 by its look
+    loss, _ = contrast(features, ids([[1] * 4 + [2] * 4]), 3)
+    assert loss[0, 3] > 5
+    assert loss[0, [0, 1, 2, 4, 5, 6, 7]].max() < 0.1
+
+
+def test_only_regions_of_the_same_image_are_contrasted():
+    torch.manual_seed(0)
+    features = torch.randn(2, 4, 3, 4)
+    regions = torch.cat([torch.randint(1, 3, (1, 1, 3, 4)), torch.randint(3, 6, (1, 1, 3, 4))])
+    together, _ = contrast(features, regions, 6)
+    alone, _ = contrast(features[:1], regions[:1], 3)
+    torch.testing.assert_close(together[:1], alone)
+
+
+def test_length_of_features_does_not_matter():
+    torch.manual_seed(0)
+    features, regions = torch.randn(1, 4, 3, 4), torch.randint(1, 4, (1, 1, 3, 4))
+    longer = features * (0.5 + torch.rand(1, 1, 3, 4))
+    torch.testing.assert_close(
+        contrast(features, regions, 4)[0], contrast(longer, regions, 4)[0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_descending_gathers_regions_and_parts_them():
+    torch.manual_seed(0)
+    features = torch.randn(1, 8, 6, 6, requires_grad=True)
+    regions = torch.randint(1, 4, (1, 1, 6, 6))
+    first = contrast(features, regions, 4)[0].mean()
+    for _ in range(20):
+        (gradient,) = torch.autograd.grad(contrast(features, regions, 4)[0].mean(), features)
+        features = (features - 5 * gradient).detach().requires_grad_()
+    assert contrast(features, regions, 4)[0].mean() < first / 3
+
+
+def test_samples_are_assigned_pixels_without_repetition():
+    regions = torch.zeros(2, 1, 10, 10).long()
+    regions[0, 0, 2:6] = 1  # 40 pixels
+    regions[1, 0, 0, :5] = 2  # 5
+    pixels = sample_pixels(regions, 20, torch.Generator().manual_seed(1))
+    chosen = regions.flatten(1).gather(1, pixels)
+    assert pixels.shape == (2, 20)
+    assert (chosen[0] == 1).all()
+    assert (chosen[1] == 2).sum() == 5
+    assert all(len(set(row)) == 20 for row in pixels.tolist())
+    again = sample_pixels(regions, 20, torch.Generator().manual_seed(1))
+    other = sample_pixels(regions, 20, torch.Generator().manual_seed(2))
+    assert torch.equal(pixels, again)
+    assert not torch.equal(pixels, other)
+    assert sample_pixels(regions, 4096).shape == (2, 100)
+
+
+def test_samples_are_spread_evenly():
+    regions = torch.ones(200, 1, 2, 5).long()
+    counts = torch.bincount(sample_pixels(regions, 3).flatten(), minlength=10)
+    assert counts.min() > 30  # 60 expected, deviation 6.5
+    assert counts.max() < 90
+
+
+def test_sampled_loss_is_the_loss_of_those_pixels():
+    torch.manual_seed(0)
+    features, regions = torch.randn(1, 4, 3, 4), torch.randint(0, 3, (1, 1, 3, 4))
+    prototypes, present = region_prototypes(features, regions, 3)
+    pixels = torch.tensor([[7, 2, 11]])
+    some, counted = region_contrast(features, regions, prototypes, present, pixels)
+    every, counted_every = contrast(features, regions, 3)
+    torch.testing.assert_close(some, every[:, [7, 2, 11]])
+    assert torch.equal(counted, counted_every[:, [7, 2, 11]])
+
+
+@pytest.mark.parametrize("kind", ["unassigned", "one region", "one pixel", "zero features"])
+def test_degenerate_maps_are_finite(kind):
+    features = torch.zeros(1, 3, 4, 4) if kind == "zero features" else torch.randn(1, 3, 4, 4)
+    features.requires_grad_()
+    regions = torch.zeros(1, 1, 4, 4).long()
+    if kind == "one region":
+        regions += 1
+    elif kind in ("one pixel", "zero features"):
+        regions[0, 0, 1, 1] = 2
+    for make in (contrast, lambda f, r, n: depth_contrast(f[:, :1].exp(), r, n, every_pixel(r))):
+        loss, counted = make(features, regions, 4)
+        assert counted.sum() == (regions > 0).sum()
+        # One prototype only: nothing to tell it from.
+        torch.testing.assert_close(loss, torch.zeros_like(loss), atol=1e-5, rtol=0)
+        (gradient,) = torch.autograd.grad(loss.sum(), features, allow_unused=True)
+        assert torch.isfinite(gradient).all()
+
+
+def test_contrast_on_depth_by_hand():
+    """log d of regions 0 and ln 2; T = ln 2 makes one exponent -1: -log(1 / (1 + e^-1))."""
+    inverse_depth = torch.tensor([[[[1.0, 2.0, 8.0]]]], dtype=torch.float64)
+    regions = ids([[1, 2, 0]])
+    loss, counted = depth_contrast(
+        inverse_depth, regions, 3, every_pixel(regions), temperature=math.log(2)
+    )
+    expected = math.log(1 + math.exp(-1.0))
+    assert loss.flatten().tolist() == pytest.approx([expected, expected, 0.0])
+    assert counted.flatten().tolist() == [True, True, False]
+
+
+def test_gradients_in_float64():
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    regions = torch.randint(0, 4, (2, 1, 3, 4))
+    assert torch.autograd.gradcheck(lambda f: contrast(f, regions, 4)[0], (features,))
+    depth = (0.1 + torch.rand(2, 1, 3, 4, dtype=torch.float64)).requires_grad_()
+    pixels = sample_pixels(regions, 6)
+    assert torch.autograd.gradcheck(lambda d: depth_contrast(d, regions, 4, pixels)[0], (depth,))
