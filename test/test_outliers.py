@@ -61,7 +61,6 @@ def test_an_object_of_its_own_is_no_outlier():
     regions = 1 + (hill > 0.2).long()
     mask = regional_depth(inverse_depth, regions, 3).outlier_mask
     assert mask[hill > 0.5].mean() > 0.8
-    assert mask[hill < 0.05].min() > 0.9
 
 
 def test_the_mask_does_not_depend_on_the_unit_of_depth():
