@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 from rosam_core.models import create_model
 from rosam_core.models.common import ImageNormalisation, load_encoder, split_head, student_output
+from rosam_core.models.depthwise import DepthwiseConvolution
 from rosam_core.models.mobilenetv4 import ConvNorm
 
 pytestmark = pytest.mark.torch
@@ -74,11 +75,13 @@ def test_every_parameter_learns(student):
     student.zero_grad()
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_strided_depthwise_convolution_trains_as_torch_computes_it(kernel):
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (5, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_depthwise_convolution_trains_as_torch_computes_it(kernel, stride, layout):
     torch.manual_seed(0)
-    block = ConvNorm(6, 6, kernel, stride=2, groups=6).train()
-    x, y = (torch.randn(2, 6, 9, 12).requires_grad_() for _ in range(2))
+    block = ConvNorm(6, 6, kernel, stride=stride, groups=6).train().to(memory_format=layout)
+    x, y = (torch.empty(2, 6, 9, 12).to(memory_format=layout).requires_grad_() for _ in range(2))
+    x.data.normal_()
     y.data.copy_(x.data)
     ours, its = block(x), block.act(block.bn(block.conv(y)))
     torch.testing.assert_close(ours, its)
@@ -88,6 +91,30 @@ def test_strided_depthwise_convolution_trains_as_torch_computes_it(kernel):
     its.square().sum().backward()
     torch.testing.assert_close(x.grad, y.grad)
     torch.testing.assert_close(gradient, block.conv.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "height"), [(3, 1, 5), (3, 2, 6), (5, 2, 7)])
+def test_gradients_of_the_depthwise_convolution(kernel, stride, height):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, height, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 1, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    convolve = DepthwiseConvolution.apply
+    assert torch.autograd.gradcheck(lambda a, b: convolve(a, b, stride, kernel // 2), (x, weight))
+
+
+def test_depthwise_gradients_under_autocast_keep_the_weights_precision():
+    torch.manual_seed(0)
+    block = ConvNorm(8, 8, 5, groups=8).train()
+    x, seed = torch.randn(2, 8, 12, 12), torch.randn(2, 8, 12, 12)
+    (block.act(block.bn(block.conv(x))) * seed).sum().backward()
+    expected = block.conv.weight.grad.clone()
+    block.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = block(x)
+    (y * seed).sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert block.conv.weight.grad.dtype == torch.float32
+    assert (block.conv.weight.grad - expected).norm() < 0.03 * expected.norm()
 
 
 def test_one_image_does_not_see_the_others_of_its_batch(student):

@@ -115,8 +115,23 @@ def test_it_learns_a_handful_of_frames(drives, tmp_path):
 def test_two_processes_share_every_step(drives, tmp_path):
     """Each takes its part of the samples; averaged gradients keep them one model."""
     out = tmp_path / "run"
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import sys\n"
+        "import torch\n"
+        "from rosam_core.config import load_config\n"
+        "from rosam_core.recipe import Recipe\n"
+        "from rosam_core.trainer import Trainer\n"
+        "from pathlib import Path\n"
+        "recipe = load_config(Recipe, sys.argv[1], sys.argv[3:])\n"
+        "trainer = Trainer(recipe, Path(sys.argv[2]), False)\n"
+        "trainer.run()\n"
+        "weights = torch.cat([p.detach().flatten() for p in trainer.student.parameters()])\n"
+        "first, second = trainer.fabric.all_gather(weights)\n"
+        "assert torch.equal(first, second), (first - second).abs().max()\n"
+    )
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run += ["-m", "rosam_core.cli", "train", str(RECIPES[0]), "--out", str(out)]
+    run += [str(script), str(RECIPES[0]), str(out)]
     run += [*small_overrides(drives), "train.steps=4", "train.weight_decay=0"]
     done = subprocess.run(
         run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True

@@ -258,3 +258,18 @@ def test_missing_and_wrong_files_are_named(copied):
     cv2.imwrite(str(folder / "depth/000002.png"), np.zeros((32, 96), np.uint16))
     with pytest.raises(ValueError, match="is 96x32, its drive says 96x64"):
         drive.depth(2)
+
+
+def test_repainted_objects_keep_their_depth(drives):
+    without = dataclasses.replace(PLAIN, crop=(1.0, 1.0))
+    painted = dataclasses.replace(without, repaint=1.0, repaint_share=1.0)
+    first, second = (
+        TrainingSamples(drives, (96, 64), TARGET, options, 1)[0] for options in (without, painted)
+    )
+    np.testing.assert_array_equal(first["log_depth"], second["log_depth"])
+    changed = (first["image"] != second["image"]).any(axis=0)
+    # The wall is the only object of these drives: 40 rows of 30 columns.
+    assert 0.5 * 1200 < changed.sum() <= 1200
+    mask = drives[0].instances(0)
+    assert mask.dtype == np.uint16
+    assert (mask == 1).sum() == 1200

@@ -19,6 +19,7 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
         folder = root / f"drive_{d:06d}"
         focal = float(width * rng.uniform(0.7, 1.0))
         (folder / "depth").mkdir(parents=True)
+        (folder / "instances").mkdir()
         for condition in CONDITIONS:
             (folder / "images" / condition).mkdir(parents=True)
         for i in range(frames):
@@ -26,7 +27,9 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
             depth = np.where(row > 1, 1.5 * focal / np.maximum(row, 1), np.inf)
             depth = np.repeat(depth, width, axis=1)
             left = int(rng.integers(0, width // 2))
-            depth[10:50, left : left + 30] = np.minimum(depth[10:50, left : left + 30], 12.0)
+            wall = np.zeros((height, width), np.uint16)
+            wall[10:50, left : left + 30] = 1
+            depth = np.where(wall, np.minimum(depth, 12.0), depth)
             shade = 255 * np.exp(-depth[..., None] / np.array([5.0, 20.0, 60.0]))
             shade = np.clip(shade + rng.normal(0, 5, shade.shape), 0, 255)
             for k, condition in enumerate(CONDITIONS):
@@ -34,6 +37,7 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
                 cv2.imwrite(str(path), (shade / (1 + 2 * k)).astype(np.uint8))
             stored = np.where(depth < 255, depth * 256, 65535).astype(np.uint16)
             cv2.imwrite(str(folder / "depth" / f"{i:06d}.png"), stored)
+            cv2.imwrite(str(folder / "instances" / f"{i:06d}.png"), wall)
         stamps = [
             {"stamp_ns": i * 10**8, "T_world_camera": np.eye(4).tolist()} for i in range(frames)
         ]

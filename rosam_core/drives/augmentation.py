@@ -23,6 +23,8 @@ class AugmentationOptions:
     rotate: float = 0.25  # camera roll, up to `rotate_deg`
     rotate_deg: float = 4.0
     mix: float = 0.15  # part of the picture from another condition of the same frame
+    repaint: float = 0.3  # some of its objects in other paint
+    repaint_share: float = 0.5  # of the objects of such a picture
     tone: float = 0.9  # brightness, contrast and gamma, channel by channel
     colour: float = 0.6  # saturation and hue
     gray: float = 0.08

@@ -24,7 +24,8 @@ from rosam_core.drives.augmentation import (
     random_look,
     random_view,
 )
-from rosam_core.types import Camera, Float32, UInt8
+from rosam_core.drives.repainting import repaint_objects
+from rosam_core.types import Camera, Float32, UInt8, UInt16
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,11 @@ class DriveIndex:
         depth[stored == 65535] = np.inf
         depth[stored == 0] = np.nan
         return depth
+
+    def instances(self, frame: int) -> UInt16:
+        """Returns uint16[H,W], object ids, 0 = none."""
+        path = self.folder / "instances" / f"{frame:06d}.png"
+        return _sized(_read(path, cv2.IMREAD_UNCHANGED), self.camera, path).astype(np.uint16)
 
 
 def find_training_drives(root: str | Path) -> list[DriveIndex]:
@@ -194,6 +200,10 @@ class TrainingSamples:
         if rng.random() < self.augmentation.mix and len(weights) > 1:
             second = (first + int(rng.integers(1, len(weights)))) % len(weights)
             image = mix_conditions(image, drive.image(drive.conditions[second], frame), rng)
+        if rng.random() < self.augmentation.repaint:
+            image = repaint_objects(
+                image, drive.instances(frame), self.augmentation.repaint_share, rng
+            )
         image, depth, focal = random_view(
             image, drive.depth(frame), drive.camera, self.size, self.augmentation, rng
         )

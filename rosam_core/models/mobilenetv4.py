@@ -6,7 +6,8 @@ Qin et al., "MobileNetV4: Universal Models for the Mobile Ecosystem", ECCV 2024,
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
+
+from rosam_core.models.depthwise import DepthwiseConvolution
 
 ENCODER_CHANNELS = (32, 32, 64, 96, 128)
 """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image size."""
@@ -47,14 +48,11 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps float[b,c_in,h,w] to float[b,c_out,h/stride,w/stride]."""
         conv = self.conv
-        if self.training and conv.groups > 1 and conv.stride != (1, 1) and x.device.type == "cpu":
-            # The same numbers. Torch's backward of a strided depthwise convolution is so slow on a
-            # CPU that computing all positions and dropping some trains faster.
-            all_positions = functional.conv2d(
-                x, conv.weight, padding=conv.padding, groups=conv.groups
-            )
-            row, column = conv.stride
-            return self.act(self.bn(all_positions[..., ::row, ::column]))
+        quick = max(conv.kernel_size) > 3 or conv.stride != (1, 1)
+        if self.training and conv.groups > 1 and quick and x.device.type == "cpu":
+            stride, padding = conv.stride[0], conv.kernel_size[0] // 2
+            y = DepthwiseConvolution.apply(x, conv.weight, stride, padding)  # type: ignore[no-untyped-call]
+            return self.act(self.bn(y))
         return self.act(self.bn(conv(x)))
 
 
