@@ -21,7 +21,8 @@ Index = npt.NDArray[np.int64]
 CELL_RAD = 0.003
 MAX_REACH_RAD = 0.035
 """A point says nothing about directions farther from it than this, however sparse the scan."""
-SAMPLES = 384  # points whose neighbours tell the spacing of a scan
+SURROUNDED_REACH = 1.1  # spacings: the next columns of the scan, not the ones after them
+SAMPLES = 128  # points whose neighbours tell the spacing of a scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +112,8 @@ def scan_spacing(angles: Float64) -> tuple[float, float]:
 
 
 def _surrounded(seen: Float64, depth: Float64, nearer: float) -> Bool:
-    """Returns which points have nearer ones on opposite sides, one spacing away or less."""
-    reach = np.minimum(scan_spacing(seen), MAX_REACH_RAD)
+    """Returns which points have nearer ones on opposite sides, about one spacing away."""
+    reach = np.minimum(SURROUNDED_REACH * np.array(scan_spacing(seen)), MAX_REACH_RAD)
     sides = np.zeros((len(seen), 4), bool)
     for behind, front in _near_pairs(seen, depth, reach, nearer):
         right, below = (seen[behind] > seen[front]).T.astype(np.int64)
