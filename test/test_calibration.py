@@ -68,6 +68,23 @@ def test_ause_by_hand():
     assert ause(error, error, steps=4) == pytest.approx(4.5 * 0.25)
 
 
+@pytest.mark.parametrize("size", [3, 50, 999])
+def test_a_networks_confidences_are_ranked_as_a_stable_sort_ranks_them(size):
+    """The single precision path cuts at the shares; ties, signs and NaN must not change it."""
+    rng = np.random.default_rng(size)
+    error = rng.exponential(size=size)
+    confidence = rng.integers(-3, 4, size).astype(np.float32)  # nearly all are ties
+    confidence[rng.random(size) < 0.1] = np.nan
+    confidence[rng.random(size) < 0.1] = -0.0
+    confidence[0] = -np.float32(np.nan)
+    _, slow = risk_coverage(error, confidence.astype(np.float64))
+    _, fast = risk_coverage(error, confidence)
+    np.testing.assert_allclose(fast, slow, rtol=1e-12)
+    order = np.argsort(-confidence.astype(np.float64), kind="stable")
+    kept = np.maximum(1, np.rint(np.arange(1, 51) / 50 * size).astype(int))
+    np.testing.assert_allclose(fast, np.cumsum(error[order])[kept - 1] / kept, rtol=1e-12)
+
+
 def test_confidence_that_shrinks_with_trust_is_found_out():
     rng = np.random.default_rng(2)
     error = rng.exponential(size=5000)

@@ -9,6 +9,7 @@ from rosam_core.evaluation.metrics import (
     depth_metrics,
     lower_median,
     mean_metrics,
+    range_errors,
     resize_align_corners,
     within_delta1,
 )
@@ -127,3 +128,25 @@ def test_resize_weighs_exactly():
     np.testing.assert_allclose(large[0], np.arange(38), rtol=1e-6)
     np.testing.assert_allclose(large[1], np.arange(38) + 37, rtol=1e-6)
     assert resize_align_corners(np.float32([[5]]), 3, 2).tolist() == [[5] * 3] * 2
+
+
+def test_errors_by_range_by_hand():
+    truth = image(1, 5, 9.9, 10, 79, 80, 0.05, np.nan, 20)
+    depth = image(2, 6, 9.9, 12, np.inf, 1, 1, 1, np.nan)
+    bins = range_errors(truth, depth, 0.1, 90, edges_m=(1, 5, 10, 80))
+    # 80 m lies past the last edge, 0.05 m before the range; the last one has no depth. +Inf is
+    # the end of the range, 11 m too far for 79 m.
+    assert [(b["from_m"], b["to_m"], b["n"]) for b in bins] == [(1, 5, 1), (5, 10, 2), (10, 80, 2)]
+    assert [b["mae"] for b in bins] == pytest.approx([1, 0.5, (2 + 11) / 2], rel=1e-6)
+    assert bins[2]["abs_rel"] == pytest.approx((2 / 10 + 11 / 79) / 2, rel=1e-6)
+    empty = range_errors(truth, depth, 0.1, 90, edges_m=(85, 90))
+    assert empty[0]["n"] == 0
+    assert math.isnan(empty[0]["mae"])
+
+
+def test_median_scaling_clamps_first_only_what_has_no_ratio():
+    # +Inf counts as 80 m and -1 as 0.5 m before the median is taken: 80 / 0.5 / 10 -> 10.
+    truth, depth = image(20, 20, 20), image(np.inf, -1, 10)
+    scaled = depth_metrics(truth, depth, 0.5, 80, median_scale=True)
+    assert scaled["scale"] == 2
+    assert scaled["abs_rel"] == pytest.approx((3 + 19 / 20 + 0) / 3)

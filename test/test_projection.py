@@ -34,6 +34,26 @@ def test_points_behind_near_or_at_the_border_are_left_out():
     assert pixels.tolist() == [[5, 5]]
 
 
+def test_every_side_of_an_oblong_image_has_its_border():
+    camera = Camera(fx=10, fy=10, cx=10, cy=3, width=21, height=7)
+    # Columns and rows of points 1 m away: 0.1 m is one pixel.
+    at = {(1.1, 3): True, (0.9, 3): False, (19.9, 3): True, (20.1, 3): False}
+    at |= {(10, 1.1): True, (10, 0.9): False, (10, 5.9): True, (10, 6.1): False}
+    for (column, row), inside in at.items():
+        cloud = 2 * points(((column - 10) / 10, (row - 3) / 10, 1))
+        depth = sparse_depth(cloud, camera)
+        assert depth.shape == (7, 21)
+        assert np.isfinite(depth).sum() == inside
+        if inside:
+            assert depth[round(row), round(column)] == 2
+
+
+def test_points_that_are_no_numbers_are_left_out():
+    bad = points((np.inf, 0, 5), (0, -np.inf, 5), (0, np.nan, 5), (0, 0, np.inf), (0, 0, np.nan))
+    assert np.isnan(sparse_depth(bad, CAMERA)).all()
+    assert sparse_depth(np.zeros((0, 3), np.float32), CAMERA).shape == (11, 11)
+
+
 def test_rounding_rule():
     cloud = points((1, 0, 4))  # column 7.5 + a little
     cloud[0, 0] = 1.1  # column 7.75

@@ -7,6 +7,7 @@ counts. It comes from a Laplace scale b of the log depth: `confidence = 1 - exp(
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -134,13 +135,34 @@ def risk_coverage(
         ValueError: Sizes differ or there are no samples.
     """
     e = np.asarray(error, dtype=np.float64).ravel()
-    c = np.asarray(confidence, dtype=np.float64).ravel()
+    c = np.asarray(confidence).ravel()
     if e.size != c.size or not e.size:
         raise ValueError(f"need as many errors as confidences, at least one: {e.size}, {c.size}")
-    ordered = np.cumsum(e[np.argsort(-c, kind="stable")])
+    coverage, kept = _shares(e.size, steps)
+    return coverage, np.cumsum(e[_most_trusted(c, kept)])[kept - 1] / kept
+
+
+def _shares(size: int, steps: int) -> tuple[Float64, npt.NDArray[np.int64]]:
+    """Returns float64[steps], 1/steps ... 1, and how many of `size` samples each share holds."""
     coverage = np.arange(1, steps + 1) / steps
-    kept = np.maximum(1, np.rint(coverage * e.size).astype(np.int64))
-    return coverage, ordered[kept - 1] / kept
+    return coverage, np.maximum(1, np.rint(coverage * size).astype(np.int64))
+
+
+def _most_trusted(confidence: npt.NDArray[Any], kept: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Returns an order of the samples whose first `kept[i]` are the most trusted ones, for all i.
+
+    Of equal confidences the earlier sample comes first; NaN comes last.
+    """
+    if confidence.dtype != np.float32:
+        return np.argsort(-confidence.astype(np.float64), kind="stable")
+    # A network's confidences. One integer holds a float's rank (its bits, in the order of the
+    # values) above the sample's number: no two are equal, so cutting at the shares, a fifth of
+    # the time of sorting, takes the very samples that a stable sort takes.
+    values = np.where(np.isnan(confidence), np.float32(np.nan), np.float32(0) - confidence)
+    bits = values.view(np.int32)
+    rank = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
+    key = (rank << 32) | np.arange(len(rank))
+    return np.partition(key, np.unique(kept) - 1) & 0xFFFFFFFF
 
 
 def ause(error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50) -> float:
@@ -162,8 +184,9 @@ def ause(error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50) -> fl
     """
     e = np.asarray(error, dtype=np.float64).ravel()
     coverage, risk = risk_coverage(e, confidence, steps)
-    _, oracle = risk_coverage(e, -e, steps)
-    gap = risk - oracle
+    _, kept = _shares(e.size, steps)
+    smallest = np.partition(e, np.unique(kept) - 1)  # sorted only as far as the shares need it
+    gap = risk - np.cumsum(smallest)[kept - 1] / kept
     return float(np.sum((gap[1:] + gap[:-1]) / 2 * np.diff(coverage)))
 
 

@@ -14,7 +14,6 @@ What counts, stated once:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,30 +63,39 @@ def depth_metrics(
     if not 0 < min_depth_m < max_depth_m:
         raise ValueError(f"need 0 < min_depth_m < max_depth_m, got {min_depth_m}, {max_depth_m}")
     valid = scored_pixels(truth, min_depth_m, max_depth_m)
-    g = truth[valid].astype(np.float64)
-    p = prediction[valid].astype(np.float64)
+    g = _kept(truth, valid).astype(np.float64)
+    p = _kept(prediction, valid).astype(np.float64)
     known = ~np.isnan(p)
     coverage = float(known.mean()) if p.size else 0.0
-    g, p = g[known], p[known]
+    g, p = _kept(g, known), _kept(p, known)
     if not p.size:
         return {name: float("nan") for name in (*METRICS, "scale")} | {"n": 0, "coverage": 0.0}
-    p = np.where(np.isinf(p) & (p > 0), max_depth_m, np.where(p > 0, p, min_depth_m))
-    scale = lower_median(g) / lower_median(p) if median_scale else 1.0
-    p = np.clip(p * scale, min_depth_m, max_depth_m)
-    difference = p - g
-    ratio = np.maximum(g / p, p / g)
+    scale = 1.0
+    if median_scale:
+        p = np.where(np.isinf(p) & (p > 0), max_depth_m, np.where(p > 0, p, min_depth_m))
+        scale = lower_median(g) / lower_median(p)
+        p *= scale
+    p = np.clip(p, min_depth_m, max_depth_m)
+    difference, quotient = p - g, p / g
+    squared = difference**2
+    ratio = np.maximum(g / p, quotient)
     return {
         "abs_rel": float(np.mean(np.abs(difference) / g)),
-        "sq_rel": float(np.mean(difference**2 / g)),
-        "rmse": float(np.sqrt(np.mean(difference**2))),
-        "rmse_log": float(np.sqrt(np.mean(np.log(p / g) ** 2))),
-        "delta1": float(np.mean(ratio < DELTA1_RATIO)),
-        "delta2": float(np.mean(ratio < DELTA1_RATIO**2)),
-        "delta3": float(np.mean(ratio < DELTA1_RATIO**3)),
+        "sq_rel": float(np.mean(squared / g)),
+        "rmse": float(np.sqrt(np.mean(squared))),
+        "rmse_log": float(np.sqrt(np.mean(np.log(quotient) ** 2))),
+        "delta1": np.count_nonzero(ratio < DELTA1_RATIO) / p.size,
+        "delta2": np.count_nonzero(ratio < DELTA1_RATIO**2) / p.size,
+        "delta3": np.count_nonzero(ratio < DELTA1_RATIO**3) / p.size,
         "scale": scale,
         "n": int(p.size),
         "coverage": coverage,
     }
+
+
+def _kept(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Returns `values[mask]` as a row; without the copy where the mask keeps everything."""
+    return values.ravel() if mask.all() else values[mask]
 
 
 RANGE_EDGES_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
@@ -116,21 +124,27 @@ def range_errors(
     valid = scored_pixels(truth, min_depth_m, max_depth_m) & ~np.isnan(prediction)
     g = truth[valid].astype(np.float64)
     p = np.clip(prediction[valid].astype(np.float64), min_depth_m, max_depth_m)
-    place = np.searchsorted(np.asarray(edges_m), g, side="right") - 1
-    result = []
-    for index, (low, high) in enumerate(itertools.pairwise(edges_m)):
-        here = place == index
-        error = np.abs(p[here] - g[here])
-        result.append(
-            {
-                "from_m": float(low),
-                "to_m": float(high),
-                "n": int(here.sum()),
-                "mae": float(error.mean()) if error.size else float("nan"),
-                "abs_rel": float((error / g[here]).mean()) if error.size else float("nan"),
-            }
-        )
-    return result
+    edges = np.asarray(edges_m)
+    inside = (g >= edges[0]) & (g < edges[-1])
+    g, error = g[inside], np.abs(p[inside] - g[inside])
+    bins = len(edges) - 1
+    place = np.zeros(g.size, np.intp)
+    for edge in edges[1:-1]:  # for so few bins faster than a search for every pixel
+        place += g >= edge
+    n = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):  # an empty bin has no mean
+        mae = np.bincount(place, error, bins) / n
+        abs_rel = np.bincount(place, error / g, bins) / n
+    return [
+        {
+            "from_m": float(edges[i]),
+            "to_m": float(edges[i + 1]),
+            "n": int(n[i]),
+            "mae": float(mae[i]),
+            "abs_rel": float(abs_rel[i]),
+        }
+        for i in range(bins)
+    ]
 
 
 def mean_range_errors(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
@@ -170,7 +184,9 @@ def scored_pixels(truth: Float32, min_depth_m: float, max_depth_m: float) -> np.
         max_depth_m: Upper end of the range [m].
     """
     # NaN compares false on both sides, so unknown pixels drop out without a warning.
-    return np.asarray((truth > min_depth_m) & (truth < max_depth_m))
+    inside = np.asarray(truth > min_depth_m)
+    inside &= truth < max_depth_m
+    return inside
 
 
 def within_delta1(truth: Float32, prediction: Float32) -> np.ndarray:

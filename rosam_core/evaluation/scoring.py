@@ -128,24 +128,26 @@ def score_image(
     """
     height, width = truth.shape
     limits = (min_depth_m, max_depth_m)
-    scored = scored_pixels(truth, *limits)  # of lidar a few thousand of a million pixels
+    # Of lidar a few thousand of a million pixels: everything below is done with those alone.
+    scored = np.flatnonzero(scored_pixels(truth, *limits))
     g, depth, confidence = (
-        values[scored]
+        values.ravel()[scored]
         for values in (
             truth,
             _sized(prediction.depth, truth),
             _sized(prediction.confidence, truth),
         )
     )
-    other = None if flipped is None else _sized(flipped.depth, truth)[scored]
+    other = None if flipped is None else _sized(flipped.depth, truth).ravel()[scored]
     flat = None
     if camera_height_m is not None:
         view = frame.camera.scaled_to(width, height)
-        flat = flat_ground_depth(view, camera_height_m, FLAT_GROUND_CAP_M)[scored]
-    known = ~np.isnan(depth)
+        flat = flat_ground_depth(view, camera_height_m, FLAT_GROUND_CAP_M).ravel()[scored]
+    known = np.flatnonzero(~np.isnan(depth))
+    known_g = g[known]
     clamped = np.clip(depth[known], *limits)  # +Inf becomes the end of the range
     c = np.clip(confidence[known], 0, 1)
-    error = np.abs(clamped - g[known]) / g[known]
+    error = np.abs(clamped - known_g) / known_g
     return ImageScore(
         condition=frame.condition,
         camera_name=frame.camera_name,
@@ -154,7 +156,7 @@ def score_image(
         scaled=depth_metrics(g, depth, *limits, median_scale=True),
         flat=None if flat is None else depth_metrics(g, flat, *limits),
         flat_scaled=None if flat is None else depth_metrics(g, flat, *limits, True),
-        reliability=Reliability.of(c, within_delta1(g[known], clamped)),
+        reliability=Reliability.of(c, within_delta1(known_g, clamped)),
         ause=ause(error, c) if np.isfinite(c).any() else float("nan"),
         ranges=range_errors(g, depth, *limits),
         scene=scene,

@@ -21,8 +21,11 @@ def project_points(points: Float32, camera: Camera) -> Float64:
     xyz = points.astype(np.float64)
     fisheye = camera.distortion_model == "equidistant"
     if not len(xyz) or not (fisheye or any(camera.distortion)):
-        normalised = xyz[:, :2] / xyz[:, 2:]
-        return normalised * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+        undistorted = np.empty((len(xyz), 2))
+        # Column by column: numpy is several times slower over an inner axis of two.
+        np.add(xyz[:, 0] / xyz[:, 2] * camera.fx, camera.cx, out=undistorted[:, 0])
+        np.add(xyz[:, 1] / xyz[:, 2] * camera.fy, camera.cy, out=undistorted[:, 1])
+        return undistorted
     d = np.asarray(camera.distortion, dtype=np.float64)
     zero = np.zeros(3)
     if fisheye:  # a projection of its own, even with all coefficients zero
@@ -48,7 +51,9 @@ def points_in_view(
         points: float32[M,3], the kept points [m].
         pixels: float64[M,2], where they fall [px].
     """
-    points = points[np.isfinite(points).all(axis=1) & (points[:, 2] > min_depth_m)]
+    x, y, z = points.T  # by column, see project_points
+    finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
+    points = points[np.flatnonzero(finite & (z > min_depth_m))]
     if any(camera.distortion) and camera.distortion_model != "equidistant":
         # A polynomial distortion folds far-off points back into the image: keep a cone with
         # 30 % margin around the undistorted view.
@@ -57,9 +62,11 @@ def points_in_view(
         slopes = np.abs(points[:, :2]) / points[:, 2:]
         points = points[(slopes[:, 0] < slope_x) & (slopes[:, 1] < slope_y)]
     pixels = project_points(points, camera)
-    inside = (pixels > border_px).all(axis=1)
-    inside &= (pixels < (camera.width - border_px, camera.height - border_px)).all(axis=1)
-    return points[inside], pixels[inside]
+    u, v = pixels.T
+    inside = (u > border_px) & (u < camera.width - border_px)
+    inside &= (v > border_px) & (v < camera.height - border_px)
+    kept = np.flatnonzero(inside)
+    return points[kept], pixels[kept]
 
 
 def sparse_depth(
@@ -90,7 +97,7 @@ def sparse_depth(
     cells = (np.floor(pixels) if rounding == "floor" else np.rint(pixels)).astype(np.int64)
     columns = np.clip(cells[:, 0], 0, camera.width - 1)
     rows = np.clip(cells[:, 1], 0, camera.height - 1)
-    depth = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    np.minimum.at(depth, (rows, columns), points[:, 2].astype(np.float32))
-    depth[np.isinf(depth)] = np.nan
-    return depth
+    depth = np.full(camera.height * camera.width, np.nan, dtype=np.float32)
+    # fmin takes the point over the NaN that is there; one flat index is ufunc.at's fast path.
+    np.fmin.at(depth, rows * camera.width + columns, points[:, 2].astype(np.float32))
+    return depth.reshape(camera.height, camera.width)

@@ -1,0 +1,134 @@
+"""Where the time of `rosam bag eval` goes: decoding, the network, its pipeline, truth, scores.
+
+    OMP_NUM_THREADS=1 python benchmarks/bag_eval.py [BAG ...] [--model M] [--least 0.8]
+
+Scores every frame of each bag as `rosam bag eval` does, in one thread, and prints, as JSON, the
+median CPU time a frame of every part and their shares: other programs do not change them. Without
+a bag it renders a small drive with lidar and writes it as MCAP first. `engine` is the run of the
+network alone, `pipeline` what comes before and after it (resizing the image, and depth and
+confidence back). Exit status 1 if decoding, engine and pipeline together take less than `--least`
+of the time of a bag.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def main() -> int:
+    """Times every bag and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bags", nargs="*", type=Path)
+    parser.add_argument("--model", type=Path, help="ONNX model; the packaged one by default")
+    parser.add_argument("--least", type=float, default=0.8, help="share that is demanded")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bags = args.bags or [made_up_bag(Path(scratch))]
+        report = {bag.name: shares(bag, args.model) for bag in bags}
+    print(json.dumps(report, indent=2))
+    return 0 if all(r["share"]["all_three"] >= args.least for r in report.values()) else 1
+
+
+def made_up_bag(scratch: Path) -> Path:
+    """Renders a drive with lidar and returns it as a bag."""
+    from rosam_core.cli import main as rosam
+
+    drive, bag = scratch / "drive", scratch / "made_up.mcap"
+    synth = ["synth", "--out", str(drive), "--drives", "1", "--frames", "20", "--lidar"]
+    synth += ["--size", "640x384", "--fov", "80", "--seed", "7", "--conditions", "day-clear"]
+    for command in ([*synth, "--workers", "1"], ["drive", "convert", str(drive), "-o", str(bag)]):
+        sys.stdout, kept = sys.stderr, sys.stdout  # stdout is for the JSON
+        try:
+            if rosam(command):
+                raise SystemExit(f"rosam {command[0]} failed")
+        finally:
+            sys.stdout = kept
+    return bag
+
+
+def shares(bag: Path, model: Path | None) -> dict[str, Any]:
+    """Returns the median time a frame of every part [ms], and the shares."""
+    import cv2
+
+    from rosam_core.drives.opening import open_drives
+    from rosam_core.engines.registry import default_model_path, load_engine
+    from rosam_core.evaluation import protocol
+    from rosam_core.evaluation.ground_truth import GroundTruth
+    from rosam_core.evaluation.predictions import ModelPredictions
+    from rosam_core.runtime.pipeline import DepthPipeline
+
+    cv2.setNumThreads(1)  # `thread_time` sees the work of this thread only
+    times: dict[str, list[float]] = {}
+    with contextlib.closing(load_engine(model or default_model_path(), threads=1)) as engine:
+        pipeline = DepthPipeline(engine)
+        drives = open_drives(bag, "bag")
+        pipeline.predict(drives[0][0].image, drives[0][0].camera)  # the first run is slow
+        clock = _Clock(times)
+        clock.time("engine", engine, "infer")
+        clock.time("predict", pipeline, "predict")
+        for kind in {type(drive) for drive in drives}:
+            clock.time("decoding", kind, "__getitem__")
+        clock.time("truth", GroundTruth, "of")
+        clock.time("score", protocol, "score_image")
+        try:
+            start = time.thread_time()
+            found = protocol.score_drives(
+                ModelPredictions(pipeline), bag, kind="bag", drives=drives
+            )
+            whole_s = time.thread_time() - start
+        finally:
+            clock.restore()
+    ms = {name: 1e3 * float(np.median(seconds)) for name, seconds in times.items()}
+    ms["pipeline"] = ms.pop("predict") - ms["engine"]
+    total = sum(ms.values())
+    return {
+        "frames": len(found.scores),
+        "cpu_ms_a_frame": round(1e3 * whole_s / len(found.scores), 2),
+        "ms": {name: round(value, 2) for name, value in sorted(ms.items())},
+        "share": {
+            "decoding_and_engine": round((ms["decoding"] + ms["engine"]) / total, 3),
+            "all_three": round((ms["decoding"] + ms["engine"] + ms["pipeline"]) / total, 3),
+        },
+    }
+
+
+class _Clock:
+    """Times calls of functions by replacing them."""
+
+    def __init__(self, times: dict[str, list[float]]) -> None:
+        self._times = times
+        self._replaced: list[tuple[Any, str, Any]] = []
+
+    def time(self, name: str, owner: Any, attribute: str) -> None:
+        """Times every call of an attribute of an object, class or module."""
+        function: Callable[..., Any] = getattr(owner, attribute)
+        seconds = self._times.setdefault(name, [])
+
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.thread_time()
+            try:
+                return function(*args, **options)
+            finally:
+                seconds.append(time.thread_time() - start)
+
+        self._replaced.append((owner, attribute, function))
+        setattr(owner, attribute, timed)
+
+    def restore(self) -> None:
+        """Puts everything back."""
+        for owner, attribute, function in reversed(self._replaced):
+            setattr(owner, attribute, function)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
