@@ -95,8 +95,8 @@ def test_what_is_not_counted_may_be_nan_and_weights_weigh():
     values = grid([[1.0, math.nan, 4.0]])
     mean, count = region_mean(values, ids([[1, 1, 1]]), 2, grid([[1, 0, 1]]).bool())
     assert (mean[0, 0].tolist(), count[0, 0].tolist()) == ([0, 2.5], [0, 2])
-    mean, count = region_mean(values, ids([[1, 1, 1]]), 2, grid([[0.5, 0, 1.5]]))
-    assert (mean[0, 0].tolist(), count[0, 0].tolist()) == ([0, 3.25], [0, 2])
+    mean, count = region_mean(values, ids([[1, 1, 1]]), 2, grid([[0.125, 0, 0.375]]))
+    assert (mean[0, 0].tolist(), count[0, 0].tolist()) == ([0, 3.25], [0, 0.5])
 
 
 def test_statistics_skip_nan_that_is_not_counted():

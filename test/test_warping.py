@@ -89,6 +89,22 @@ def test_a_sideways_step_moves_by_focal_length_times_step_over_depth():
     assert warped.valid[0, 0, 3].tolist() == [True] * 6 + [False] * 2
 
 
+def test_a_picture_of_coordinates_shows_where_numpy_projects_the_moved_points():
+    rows, columns = np.mgrid[0:6, 0:8].astype(np.float64)
+    depth = np.linspace(4, 9, 48).reshape(6, 8)
+    rays = np.stack([(columns - 3.5) / 10, (rows - 2) / 20, np.ones_like(rows)])
+    pose = torch.tensor([[0.03, -0.05, 0.08, 0.1, -0.05, 0.6]], dtype=torch.float64)
+    T = transform_from_axis_angle(pose[:, :3], pose[:, 3:])
+    points = T[0, :3, :3].numpy() @ (rays * depth).reshape(3, 48) + T[0, :3, 3:].numpy()
+    expected = project_points(points.T, CAMERA).T.reshape(2, 6, 8)
+    picture = torch.tensor(np.stack([columns, rows]))[None]
+    warped = warp(picture, torch.tensor(depth)[None, None], intrinsics(), T)
+    inside = (expected >= 0).all(0) & (expected[0] <= 7) & (expected[1] <= 5)
+    assert inside.sum() > 30
+    assert warped.valid[0, 0].numpy()[inside].all()
+    np.testing.assert_allclose(warped.image[0].numpy()[:, inside], expected[:, inside])
+
+
 def test_valid_reaches_to_the_outer_edge_of_the_border_pixels():
     source = torch.rand(1, 1, 6, 8, dtype=torch.float64)
     depth = torch.full((1, 1, 6, 8), 2.0, dtype=torch.float64)
@@ -126,6 +142,13 @@ def test_unknown_and_infinite_depth_is_not_valid_and_leaves_gradients_finite():
     assert torch.isfinite(depth.grad).all()
     assert (depth.grad[0, 0, 2, 2:6] == 0).all()
     assert (depth.grad[0, 0, 3, 1:6] != 0).all()
+
+
+def test_a_pose_that_is_nan_makes_nothing_valid_and_does_not_crash():
+    source, depth = torch.rand(1, 3, 6, 8), torch.full((1, 1, 6, 8), 2.0)
+    warped = warp(source, depth, intrinsics().float(), torch.full((1, 4, 4), math.nan))
+    assert torch.isfinite(warped.image).all()
+    assert not warped.valid.any()
 
 
 def test_gradients_of_depth_pose_and_image_in_float64():

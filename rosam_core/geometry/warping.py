@@ -56,12 +56,11 @@ def project(points: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         pixels: float[b,2,h,w], column and row [px]; finite, meaningless where not `in_front`.
-        in_front: bool[b,1,h,w], farther than `MIN_DEPTH_M` along the optical axis.
+        in_front: bool[b,1,h,w], finite and farther than `MIN_DEPTH_M` along the optical axis.
     """
     fx, fy, cx, cy = (entry[:, None, None] for entry in _intrinsics(K))
-    x, y, z = points.unbind(1)
-    in_front = z > MIN_DEPTH_M
-    z = torch.where(in_front, z, 1.0)
+    in_front = torch.isfinite(points).all(dim=1) & (points[:, 2] > MIN_DEPTH_M)
+    x, y, z = torch.where(in_front[:, None], points, 1.0).unbind(1)
     return torch.stack([fx * x / z + cx, fy * y / z + cy], dim=1), in_front[:, None]
 
 
@@ -85,7 +84,8 @@ def warp(source: Tensor, depth: Tensor, K: Tensor, T_source_target: Tensor) -> W
     h, w = source.shape[-2:]
     size = pixels.new_tensor([w, h]).view(1, 2, 1, 1)
     # align_corners=False puts -1 and 1 at the outer edges of the border pixels, half a pixel
-    # outside their centres: a point on a border pixel's centre is safely inside.
+    # outside their centres: a point on a border pixel's centre is safely inside. The grid is
+    # finite whatever depth and pose are: torch's grid_sample on a CPU crashes the process on NaN.
     grid = (2 * pixels + 1) / size - 1
     inside = (grid.abs() <= 1).all(dim=1, keepdim=True)
     image = functional.grid_sample(
