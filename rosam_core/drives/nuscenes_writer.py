@@ -1,14 +1,15 @@
 """Writes a drive as a nuScenes tree that the nuScenes devkit and `NuscenesDrive` read.
 
-Every frame becomes a key frame of one camera and one lidar: `CAM_FRONT`, unless the camera's name
-is one of nuScenes'. The lidar's own frame is that of nuScenes (x right, y forward, z up); points
-keep where they were in the camera's frame. nuScenes knows no distortion: images are undistorted.
+Every instant becomes a sample: one key frame of every camera of the rig (`nuscenes_rig`) and of
+one lidar. The lidar's own frame is that of nuScenes (x right, y forward, z up), where the drive
+says that the lidar was; points keep where they were in the world. Every image has an ego pose of
+its own, such that the camera is where the drive says. nuScenes knows no distortion: images are
+undistorted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,16 @@ import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive
+from rosam_core.drives.nuscenes_rig import Rig, Shot, find_rigs, mounts, scenes_of
 from rosam_core.drives.nuscenes_tables import CAMERAS, LIDAR
 from rosam_core.drives.whole_folder import whole_folder
+from rosam_core.geometry.motion import moved
 from rosam_core.geometry.undistortion import undistorted
-from rosam_core.types import Camera, Float64, Frame
+from rosam_core.types import Camera, Float32, Float64, Frame
 
 CAMERA_HEIGHT_M = 1.5  # of the camera above the ego frame, which nuScenes has on the ground
 LIDAR_HEIGHT_M = 1.84
+SAME_POINT_M = 0.005  # finer than a lidar measures
 DESCRIPTIONS = {
     "day-clear": "Clear day",
     "night": "Night",
@@ -49,27 +53,28 @@ def write_nuscenes(
     """Writes drives as one nuScenes tree; a run of frames of one condition is a scene.
 
     Args:
-        drives: Frames with poses.
+        drives: Frames with poses. Drives that recorded one scene with different cameras, such as
+            those of a bag, are written together.
         out: Root of the tree; it appears when everything is written.
         version: Name of the folder of tables, `v1.0-...`.
         jpeg_quality: Of the images, 0 to 100; None writes PNG, without loss.
         overwrite: Replace a tree that is there.
 
     Returns:
-        The number of frames.
+        The number of images.
 
     Raises:
         FileExistsError: There is something at `out`.
-        ValueError: A frame has no pose, or there is no frame.
+        ValueError: A frame has no pose, there is no frame, or a drive has too many cameras.
     """
     out = Path(out)
     is_tree = any(out.glob("v1.0-*/sample_data.json"))
     with whole_folder(out, "a nuScenes tree", is_tree, overwrite) as folder:
         tree = _Tree(folder, jpeg_quality)
-        for drive in drives:
-            tree.add(drive)
+        for rig in find_rigs(drives):
+            tree.add(rig)
         tree.finish(version)
-    return len(tree.tables["sample"])
+    return tree.images
 
 
 class _Tree:
@@ -84,7 +89,8 @@ class _Tree:
                 *("sensor", "log", "map", *EMPTY_TABLES),
             )
         }
-        self._calibrations: dict[tuple[str, Camera], str] = {}
+        self._calibrations: dict[tuple[str, Camera, bytes], str] = {}
+        self.images = 0
         (root / "maps").mkdir()
         self._add_sensor(LIDAR, "lidar")
         self._lidar_calibration = self._calibrate(LIDAR, T_EGO_LIDAR, [], "lidar")
@@ -97,15 +103,15 @@ class _Tree:
             self.tables["sensor"].append(row)
             (self.root / "samples" / channel).mkdir(parents=True)
 
-    def add(self, drive: Drive) -> None:
-        """Writes every frame of a drive."""
-        frames = ((index, undistorted(drive[index])) for index in range(len(drive)))
-        runs = itertools.groupby(frames, lambda at: (drive.scene(at[0]), at[1].condition))
-        for (name, condition), run in runs:
+    def add(self, rig: Rig) -> None:
+        """Writes every image of a rig."""
+        shots = rig.shots()
+        T_ego_camera = mounts(shots, T_EGO_CAMERA)
+        for name, condition, instants in scenes_of(shots):
             number = len(self.tables["scene"])
             scene, log = _token("scene", str(number)), _token("log", str(number))
             first = len(self.tables["sample_data"])
-            tokens = [self._sample(scene, index, frame) for index, frame in run]
+            tokens = [self._sample(scene, instant, T_ego_camera) for instant in instants]
             _chain(self.tables["sample"][-len(tokens) :])
             data = self.tables["sample_data"][first:]
             for channel in (*CAMERAS, LIDAR):
@@ -131,18 +137,52 @@ class _Tree:
                 }
             )
 
-    def _sample(self, scene: str, index: int, frame: Frame) -> str:
-        """Writes a frame; returns the token of its sample."""
-        if frame.T_world_camera is None:
-            raise ValueError(f"frame {index} has no pose, which nuScenes needs of every frame")
+    def _sample(self, scene: str, shots: Sequence[Shot], mounted: dict[str, Float64]) -> str:
+        """Writes the images of an instant and their lidar; returns the token of its sample."""
         number = len(self.tables["sample"])
-        stamp = frame.stamp_ns // 1000
-        token, pose = _token("sample", str(number)), _token("ego_pose", str(number))
+        stamp = shots[0].glance.stamp_ns // 1000
+        token = _token("sample", str(number))
         self.tables["sample"].append({"token": token, "timestamp": stamp, "scene_token": scene})
-        T_world_ego = frame.T_world_camera @ np.linalg.inv(T_EGO_CAMERA)
-        self.tables["ego_pose"].append({"token": pose, "timestamp": stamp, **_pose(T_world_ego)})
+        clouds, T_world_lidar = [], None
+        for shot in shots:
+            frame = undistorted(shot.drive[shot.index])
+            if frame.T_world_camera is None:
+                raise ValueError(
+                    f"frame {shot.index} has no pose, which nuScenes needs of every frame"
+                )
+            T_ego_camera = mounted.get(shot.channel, T_EGO_CAMERA)
+            T_world_ego = frame.T_world_camera @ np.linalg.inv(T_ego_camera)
+            self._image(token, number, shot.channel, frame, T_ego_camera, T_world_ego)
+            if frame.lidar is not None:
+                if T_world_lidar is None:
+                    T_world_lidar = T_world_ego @ T_EGO_LIDAR
+                    if frame.lidar_origin is not None:
+                        T = frame.T_world_camera
+                        T_world_lidar[:3, 3] = T[:3, :3] @ frame.lidar_origin + T[:3, 3]
+                T_lidar_camera = np.linalg.inv(T_world_lidar) @ frame.T_world_camera
+                clouds.append(moved(frame.lidar.astype(np.float64), T_lidar_camera))
+        if T_world_lidar is not None:
+            points = clouds[0] if len(clouds) == 1 else _each_once(np.concatenate(clouds))
+            rows = np.zeros((len(points), 5), np.float32)  # x, y, z, intensity, ring
+            rows[:, :3] = points
+            name = f"samples/{LIDAR}/{number:06d}.pcd.bin"
+            (self.root / name).write_bytes(rows.tobytes())
+            T_world_ego = T_world_lidar @ np.linalg.inv(T_EGO_LIDAR)
+            common = self._posed(token, f"{number}/{LIDAR}", stamp, T_world_ego)
+            self._data(common, name, self._lidar_calibration, 0, 0)
+        return token
+
+    def _image(
+        self,
+        sample: str,
+        number: int,
+        channel: str,
+        frame: Frame,
+        T_ego_camera: Float64,
+        T_world_ego: Float64,
+    ) -> None:
+        """Writes an image with its rows."""
         suffix = ".png" if self.jpeg_quality is None else ".jpg"
-        channel = frame.camera_name if frame.camera_name in CAMERAS else CAMERAS[0]
         self._add_sensor(channel, "camera")
         name = f"samples/{channel}/{number:06d}{suffix}"
         quality = self.jpeg_quality
@@ -150,22 +190,20 @@ class _Tree:
         encoded = cv2.imencode(suffix, cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), options)[1]
         (self.root / name).write_bytes(encoded.tobytes())
         camera = frame.camera
-        key = (channel, camera)
+        key = (channel, camera, T_ego_camera.tobytes())
         if key not in self._calibrations:
             self._calibrations[key] = self._calibrate(
-                channel, T_EGO_CAMERA, camera.K.tolist(), str(len(self._calibrations))
+                channel, T_ego_camera, camera.K.tolist(), str(len(self._calibrations))
             )
-        common = {"sample_token": token, "ego_pose_token": pose, "timestamp": stamp}
+        common = self._posed(sample, f"{number}/{channel}", frame.stamp_ns // 1000, T_world_ego)
         self._data(common, name, self._calibrations[key], camera.width, camera.height)
-        if frame.lidar is not None:
-            name = f"samples/{LIDAR}/{number:06d}.pcd.bin"
-            T_lidar_camera = np.linalg.inv(T_EGO_LIDAR) @ T_EGO_CAMERA
-            points = frame.lidar.astype(np.float64) @ T_lidar_camera[:3, :3].T
-            rows = np.zeros((len(points), 5), np.float32)  # x, y, z, intensity, ring
-            rows[:, :3] = points + T_lidar_camera[:3, 3]
-            (self.root / name).write_bytes(rows.tobytes())
-            self._data(common, name, self._lidar_calibration, 0, 0)
-        return token
+        self.images += 1
+
+    def _posed(self, sample: str, name: str, stamp: int, T_world_ego: Float64) -> dict[str, Any]:
+        """Adds an ego pose; returns what a row of `sample_data` says of it."""
+        token = _token("ego_pose", name)
+        self.tables["ego_pose"].append({"token": token, "timestamp": stamp, **_pose(T_world_ego)})
+        return {"sample_token": sample, "ego_pose_token": token, "timestamp": stamp}
 
     def _data(
         self, common: dict[str, Any], name: str, calibration: str, width: int, height: int
@@ -210,6 +248,12 @@ class _Tree:
         folder.mkdir()
         for name, rows in self.tables.items():
             (folder / f"{name}.json").write_text(json.dumps(rows, indent=0), encoding="utf-8")
+
+
+def _each_once(points: Float32) -> Float32:
+    """Returns points of several cameras' frames without those that two cameras share."""
+    _, first = np.unique(np.rint(points / SAME_POINT_M), axis=0, return_index=True)
+    return points[np.sort(first)]
 
 
 def _chain(rows: list[dict[str, Any]]) -> None:
