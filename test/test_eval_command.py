@@ -102,6 +102,44 @@ def test_table_names_its_protocol_and_both_scalings(tmp_path, capsys, model):
     assert json.loads(figures.read_text())["range_m"] == [0.1, 60.0]
 
 
+@pytest.mark.parametrize("crop", ["garg", "eigen", None])
+def test_only_the_crop_is_scored_and_the_table_says_so(tmp_path, capsys, model, crop):
+    write_drive(tmp_path / "a", ("day-clear",), frames=1)
+    arguments = ["--model", model, "--drive", tmp_path / "a"]
+    arguments += ["--crop", crop] if crop else []
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    code, out = evaluate(capsys, *arguments, "--json", figures, "--report", page)
+    assert code == 0
+    report = json.loads(figures.read_text())
+    assert report["crop"] == (crop or "none")
+    # Garg: rows int(19.59) to int(47.61), Eigen: int(15.96) to int(43.85); columns 2 to 61.
+    pixels = 28 * 59 if crop else WIDTH * (HEIGHT - 1)  # the sky is in row 0
+    assert report["conditions"]["day-clear"]["metric"]["n"] == pixels
+    words = f"0.1 to 80 m, {crop.capitalize()} crop" if crop else "0.1 to 80 m, mean"
+    assert words in out.out
+    assert (" crop; metrics" in page.read_text()) == bool(crop)
+
+
+def test_evaluations_of_different_windows_are_not_compared(tmp_path, capsys, model):
+    write_drive(tmp_path / "a", ("day-clear",), frames=1)
+    files = [tmp_path / f"{name}.json" for name in ("garg", "none")]
+    for path in files:
+        assert not evaluate(
+            capsys,
+            "--model",
+            model,
+            "--drive",
+            tmp_path / "a",
+            "--crop",
+            path.stem,
+            "--json",
+            path,
+        )[0]
+    code, out = evaluate(capsys, "compare", *files)
+    assert code == 1
+    assert "did not score the same: 0.1 to 80.0 m with crop garg" in out.err
+
+
 def test_median_condition_and_limit(tmp_path, capsys, model):
     write_drive(tmp_path / "a", frames=5)
     arguments = ("--model", model, "--drive", tmp_path / "a", "--condition", "night")

@@ -59,6 +59,12 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-depth", type=float, default=0.1, help="scored from here [m]")
     parser.add_argument("--max-depth", type=float, default=80.0, help="scored up to here [m]")
     parser.add_argument(
+        "--crop",
+        choices=("garg", "eigen", "none"),
+        default="none",
+        help="score only this window, as published KITTI figures do (default: none)",
+    )
+    parser.add_argument(
         "--ground-truth",
         choices=("protocol", "filtered"),
         default="protocol",
@@ -131,6 +137,7 @@ def run_score(args: argparse.Namespace) -> int:
 def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[str, Any]) -> int:
     from rosam_core.drives.opening import find_kind, open_drives
     from rosam_core.evaluation.compare import frame_rows
+    from rosam_core.evaluation.crops import crop_words
     from rosam_core.evaluation.ego_vehicle import read_ego_mask
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.protocol import score_drives, truth_options
@@ -154,6 +161,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         camera_height_m=args.camera_height,
         limit=args.limit,
         ground_truth=ground_truth,
+        crop=args.crop,
     )
     result = by_condition(found.scores)
     if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
@@ -162,6 +170,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         **about,
         "drive": str(args.drive),
         "range_m": [args.min_depth, args.max_depth],
+        "crop": args.crop,
         "protocol": "per image, then mean over images; 95 % intervals: bootstrap over scenes",
         "frames_without_truth": found.without_truth,
         "frames_skipped": found.skipped,
@@ -175,7 +184,9 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     rows = table_rows(result, ("median_scaled",) if args.median else ("metric", "median_scaled"))
     print(
         f"{name} on {args.drive}: truth {args.min_depth:g} to {args.max_depth:g} m, "
-        "mean over images" + (f"; truth: {about['truth']}" if "truth" in about else "")
+        + (f"{words}, " if (words := crop_words(args.crop)) else "")
+        + "mean over images"
+        + (f"; truth: {about['truth']}" if "truth" in about else "")
     )
     print(format_table(rows))
     _print_intervals(result)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rosam_core.evaluation.crops import NO_CROP
 from rosam_core.evaluation.intervals import scene_interval
 from rosam_core.evaluation.scoring import ImageScore
 
@@ -34,11 +35,17 @@ def frame_rows(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
     ]
 
 
-def load_frames(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:
-    """Reads the images of an evaluation, by scene, camera, stamp and condition.
+def load_frames(
+    path: Path,
+) -> tuple[dict[str, Any], dict[tuple[str, str, int, str], dict[str, Any]]]:
+    """Reads the images of an evaluation.
 
     Args:
         path: What `rosam eval --json FILE` wrote.
+
+    Returns:
+        What was scored, `range_m` and `crop`; and the figures of the images by scene, camera,
+        stamp and condition.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -47,8 +54,11 @@ def load_frames(path: Path) -> dict[tuple[str, str, int, str], dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"no evaluation at {path}: `rosam eval --json FILE` writes one")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["frames"]
-        return {(r["scene"], r["camera"], r["stamp_ns"], r["condition"]): r for r in rows}
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        rows = {
+            (r["scene"], r["camera"], r["stamp_ns"], r["condition"]): r for r in whole["frames"]
+        }
+        return {"range_m": whole.get("range_m"), "crop": whole.get("crop", NO_CROP)}, rows
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is no evaluation with figures of single images ({error!r}): write it with "
@@ -70,9 +80,13 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is no evaluation, or they have no image in common.
+        ValueError: A file is no evaluation, they have no image in common, or scored other parts.
     """
-    a, b = load_frames(first), load_frames(second)
+    (of_a, a), (of_b, b) = load_frames(first), load_frames(second)
+    if of_a != of_b:
+        raise ValueError(
+            f"{first} and {second} did not score the same: {_in_words(of_a)}, {_in_words(of_b)}"
+        )
     common = [key for key in a if key in b]
     if not common:
         raise ValueError(f"{first} and {second} have no image in common: other drives?")
@@ -91,6 +105,11 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
             for condition, keys in groups.items()
         },
     }
+
+
+def _in_words(scored: Mapping[str, Any]) -> str:
+    low, high = scored["range_m"] or ("?", "?")
+    return f"{low} to {high} m with crop {scored['crop']}"
 
 
 def _difference(

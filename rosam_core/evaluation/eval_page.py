@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.evaluation import figures
+from rosam_core.evaluation.crops import crop_words
 from rosam_core.evaluation.protocol import Evaluation, Predict
 from rosam_core.evaluation.report import Card, Example, Figure, Report, Table
 from rosam_core.evaluation.scoring import ImageScore, table_rows
@@ -45,9 +46,10 @@ def eval_page(
     if ratio:
         cards.append(Card("flat ground", f"{ratio:.1f}x", "worse than this model"))
     cards.append(Card("frames", str(len(found.scores)), f"{overall['scenes']} scenes"))
+    window = f", {words}" if (words := crop_words(found.crop)) else ""
     detail = (
-        f"Truth from {range_m[0]:g} to {range_m[1]:g} m; metrics per image, then averaged over "
-        "images. Median-scaled rows say how much is left once the overall scale is right."
+        f"Truth from {range_m[0]:g} to {range_m[1]:g} m{window}; metrics per image, then averaged "
+        "over images. Median-scaled rows say how much is left once the overall scale is right."
     )
     tables = [
         Table("Accuracy by condition", table_rows(summaries), detail, left=(0, 2)),

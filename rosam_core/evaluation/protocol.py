@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
+from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image
 from rosam_core.types import DepthPrediction, Float32, Frame
@@ -30,6 +31,7 @@ class Evaluation:
         without_truth: How many frames had none.
         skipped: Frames that could not be read or predicted, and why.
         ground_truth: What made the truth.
+        crop: Window that was scored, see `crops`.
     """
 
     scores: list[ImageScore]
@@ -37,10 +39,12 @@ class Evaluation:
     without_truth: int
     skipped: list[str]
     ground_truth: GroundTruth
+    crop: str = NO_CROP
 
     def truth(self, frame: Frame, drive: Drive) -> Float32 | None:
-        """Returns what a frame was scored against, float32[H,W] [m], NaN = unknown."""
-        return self.ground_truth.of(frame, drive)
+        """Returns what a frame was scored against, float32[H,W] [m], NaN = not scored."""
+        truth = self.ground_truth.of(frame, drive)
+        return None if truth is None else cropped(truth, self.crop)
 
 
 def truth_options(kind: str, mode: str = MODES[0]) -> TruthOptions:
@@ -66,6 +70,7 @@ def score_drives(
     limit: int | None = None,
     drives: Sequence[Drive] = (),
     ground_truth: GroundTruth | None = None,
+    crop: str = NO_CROP,
 ) -> Evaluation:
     """Scores every frame of the drives at a path.
 
@@ -80,19 +85,21 @@ def score_drives(
         limit: At most so many frames, spread evenly over all drives.
         drives: The drives of `path`, if the caller has opened them.
         ground_truth: Makes the truth; by default the published one of the kind.
+        crop: Window of the truth that is scored, see `crops`.
 
     Returns:
         The scores; a frame that cannot be read is named and counted, not fatal.
 
     Raises:
-        ValueError: No frame could be scored; says why.
+        ValueError: No frame could be scored, says why; or there is no such crop.
     """
+    crop_window(crop, 1, 1)
     kind = find_kind(path) if kind == "auto" else kind
     drives = drives or open_drives(path, kind, conditions)
     places = [(drive, index) for drive in drives for index in range(len(drive))]
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
-    found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)))
+    found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth = 0
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
