@@ -53,9 +53,10 @@ def to_device(
 ) -> dict[str, Tensor]:
     """Returns a batch on a device, its uint8 images as float in [0, 1]."""
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    moved["image"] = moved["image"].float() / 255
-    if channels_last:
-        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for name, tensor in moved.items():
+        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # an image
+            moved[name] = (tensor.float() / 255).contiguous(memory_format=layout)
     return moved
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,18 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rosam_core.assembly import create_method, networks, training_data
 from rosam_core.checkpoint import (
     git_commit,
     load_checkpoint,
-    load_student_weights,
     restore_rng_state,
     rng_state,
     save_checkpoint,
 )
 from rosam_core.config import to_yaml
-from rosam_core.drives.training_samples import (
-    TrainingSamples,
-    ValidationSamples,
-    find_training_drives,
-    shared_worlds,
-)
 from rosam_core.evaluation.student import evaluate_student
 from rosam_core.loader import batches, to_device
 from rosam_core.methods.base import Batch, Term
-from rosam_core.methods.supervised import Supervised
-from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
 from rosam_core.training_log import TrainingLog
 
@@ -66,7 +58,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, out: Path, resume: bool) -> None:
         self.recipe, self.out = recipe, out
-        options, data = recipe.train, recipe.data
+        options = recipe.train
         if (out / "last.pt").exists() and not resume:
             raise ValueError(f"{out} already holds a run: add --resume, or choose another --out")
         torch.set_num_threads(options.threads)
@@ -81,37 +73,24 @@ class Trainer:
         self.fabric.launch()
         self.fabric.seed_everything(recipe.seed, verbose=False)
 
-        size = (data.width, data.height)
-        drives, held_out = (find_training_drives(d) for d in (data.drives, data.val_drives))
-        if shared := shared_worlds(drives, held_out):
-            log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)
-        self.samples = TrainingSamples(
-            drives,
-            size,
-            data.target,
-            recipe.augmentation,
-            recipe.seed,
-            data.condition_weights,
-        )
-        self.validation = ValidationSamples(held_out, size, data.target, options.val_samples)
-        student = create_model(
-            recipe.model.name, encoder_checkpoint=recipe.model.encoder_checkpoint
-        )
-        if recipe.model.init:
-            load_student_weights(student, recipe.model.init)
+        self.samples, self.validation = training_data(recipe)
+        self.networks = networks(recipe)
         if options.channels_last:
-            student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(student).eval().requires_grad_(False)
-        self.student = student  # holds the parameters; the method sees the wrapped one
+            for network in self.networks.values():
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.student = self.networks["student"]  # its parameters; the method sees it wrapped
+        self.ema = copy.deepcopy(self.student).eval().requires_grad_(False)
         optimizer = torch.optim.AdamW(
-            _parameter_groups(student, options.weight_decay), lr=options.learning_rate
+            _parameter_groups(self.networks.values(), options.weight_decay),
+            lr=options.learning_rate,
         )
-        compiled: nn.Module = student
-        if options.compile:
-            compiled = torch.compile(student)  # type: ignore[assignment]
-        wrapped, self.optimizer = self.fabric.setup(compiled, optimizer)
+        wrapped = {}
+        for name, network in self.networks.items():
+            compiled: Any = torch.compile(network) if options.compile else network
+            wrapped[name] = self.fabric.setup_module(compiled)
+        self.optimizer = self.fabric.setup_optimizers(optimizer)
         self.ema.to(self.fabric.device)
-        self.method = Supervised(wrapped, recipe.supervised)
+        self.method = create_method(recipe, wrapped)
 
         self.step = 0
         self.elapsed_s = 0.0  # training time of this run and those it resumes
@@ -182,7 +161,8 @@ class Trainer:
         rate = options.learning_rate * self._schedule()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.student.train()
+        for network in self.networks.values():
+            network.train()
         with self.fabric.autocast():
             terms = self.method.losses(batch, self.step)
         means = {name: term.mean() for name, term in terms.items()}
@@ -191,7 +171,8 @@ class Trainer:
             raise ValueError(self._not_finite(terms, means))
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.student.parameters(), options.clip_norm)
+        trained = [p for network in self.networks.values() for p in network.parameters()]
+        norm = nn.utils.clip_grad_norm_(trained, options.clip_norm)
         if not bool(torch.isfinite(norm)):
             raise ValueError(f"gradient is {float(norm)}; {self._frames()}")
         self.optimizer.step()
@@ -301,7 +282,7 @@ class Trainer:
         if not self.fabric.is_global_zero:
             return
         state = {
-            "model": self.student.state_dict(),
+            "networks": {name: net.state_dict() for name, net in self.networks.items()},
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": rng_state(),
@@ -318,12 +299,13 @@ class Trainer:
     def _restore(self, path: Path) -> None:
         state = load_checkpoint(path)
         try:
-            self.student.load_state_dict(state["model"])
+            for name, network in self.networks.items():
+                network.load_state_dict(state["networks"][name])
             self.ema.load_state_dict(state["ema"])
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise ValueError(
-                f"{path} was trained with another model than {self.recipe.model.name}: "
-                f"{str(error).splitlines()[0]}"
+                f"{path} was trained with another model than {self.recipe.model.name}, or by "
+                f"another method: {str(error).splitlines()[0]}"
             ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         restore_rng_state(state["rng"])
@@ -335,10 +317,11 @@ class Trainer:
         self.stopped = True  # the step in progress ends, then the run is saved
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(networks: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
     """Returns weights, which decay, and biases and norms, which do not."""
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    parameters = [p for network in networks for p in network.parameters()]
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     return [
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},

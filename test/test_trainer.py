@@ -77,7 +77,8 @@ def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
 
     a, b = load_checkpoint(whole / "last.pt"), load_checkpoint(killed / "last.pt")
     assert a["step"] == b["step"] == 9
-    assert same(a["model"], b["model"])
+    assert a["networks"].keys() == b["networks"].keys()
+    assert all(same(a["networks"][name], b["networks"][name]) for name in a["networks"])
     assert same(a["ema"], b["ema"])
     assert torch.equal(a["rng"]["torch"], b["rng"]["torch"])
     for i, moments in a["optimizer"]["state"].items():
@@ -94,7 +95,7 @@ def test_loader_processes_do_not_change_the_result(drives, tmp_path):
     for workers in (0, 2):
         overrides = [f"data.workers={workers}", "train.steps=2", "train.val_every=100"]
         train(small(drives, *overrides), tmp_path / str(workers))
-    a, b = (load_checkpoint(tmp_path / w / "last.pt")["model"] for w in ("0", "2"))
+    a, b = (load_checkpoint(tmp_path / w / "last.pt")["networks"]["student"] for w in ("0", "2"))
     assert same(a, b)
 
 
@@ -150,7 +151,7 @@ def test_two_processes_share_every_step(drives, tmp_path):
     assert one["focal_range"] == two["focal_range"]
     name = "decoder.head.bias"
     started = Trainer(small(drives), tmp_path / "start", resume=False).student.state_dict()[name]
-    step_one, step_two = one["model"][name] - started, two["model"][name] - started
+    step_one, step_two = (run["networks"]["student"][name] - started for run in (one, two))
     assert float(step_one.abs().max()) > 1e-5
     torch.testing.assert_close(step_two, step_one, rtol=0.2, atol=1e-5)
 
