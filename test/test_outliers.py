@@ -111,6 +111,18 @@ def test_regions_of_one_pixel_even_regions_and_sky_are_finite():
     assert torch.isfinite(student.grad).all()
 
 
+def test_known_limits_outliers_that_are_many_or_very_near_are_let_through():
+    """docs/methods.md: a fifth of the region, or so near that sigma / mu raises the threshold."""
+
+    def mask_of_outliers(count, times):
+        inverse_depth = grid([[0.05 * times] * count + [0.05] * (100 - count)])
+        return regional_depth(inverse_depth, ids([[1] * 100]), 2).outlier_mask[0, 0, 0, 0]
+
+    assert mask_of_outliers(5, 2.0) < 0.2
+    assert mask_of_outliers(20, 2.0) > 0.5
+    assert mask_of_outliers(5, 50.0) > 0.5
+
+
 def test_likelihood_by_hand():
     """(1 - .25) ((5 - 3) / 2)^2; an unassigned pixel costs nothing however far off it is."""
     teacher = RegionalDepth(grid([[3.0, 3.0]]), grid([[2.0, 2.0]]), grid([[0.25, 1.0]]))

@@ -100,7 +100,7 @@ def test_exact_depth_is_reliable():
 
 @pytest.mark.parametrize("factor", [0.25, 0.5, 2.0, 4.0])
 def test_a_misplaced_car_hardly_moves_the_pixel_error_but_the_region_is_not_reliable(factor):
-    """The paper's counter-example for ORE, on a rendered street."""
+    """The paper's counter-example for judging whole objects, on a rendered street."""
     scene = car_scene()
     n = number_of_ids(scene.regions)
     before, seen_before = scene.error(scene.depth)

@@ -120,8 +120,7 @@ def _cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     own = regions.flatten(1).gather(1, pixels).long()
     counted = present.gather(1, own)
-    # Not -Inf: an image without regions would have nothing to normalise by.
-    logits = logits.masked_fill(~present[:, None], torch.finfo(logits.dtype).min)
+    logits = logits.masked_fill(~present[:, None], -torch.inf)
     own_logit = logits.gather(2, own[..., None])[..., 0].masked_fill(~counted, 0.0)
     loss = logits.logsumexp(dim=2).masked_fill(~counted, 0.0) - own_logit
     return loss, counted

@@ -21,7 +21,7 @@ def region_reliability(
 ) -> Tensor:
     """Returns W_rel = exp(-beta max(0, pe_i - pe) / pe) + eps, the reliability of whole objects.
 
-    RoSAMDepth (CVPR 2026), object-level reliability (ORE). pe_i is the mean photometric error of
+    RoSAMDepth (CVPR 2026), object-level reliability. pe_i is the mean photometric error of
     region i, pe that of the image, with the source warped by the depth that is judged. One pixel
     on an even surface fits anywhere; an object that is out of place has edges that do not fit.
     beta and eps are our choices, and so is weight 1 for what cannot be judged: unassigned pixels,
