@@ -112,16 +112,29 @@ class ReplayNode(Node):
         image = self._outputs[self._playback.image_topic]
         output = self.parameters.output_topic
 
-        def ready() -> bool:
-            return image.get_subscription_count() > 0 and self.count_publishers(output) > 0
+        def missing() -> list[str]:
+            """Who a frame would be lost to, or whose depth to them, if it were sent now."""
+            # What is here and what it has to be; the replay itself listens to the depth, too.
+            counts = {
+                f"listen to {self._playback.image_topic}": (
+                    image.get_subscription_count(),
+                    self.parameters.subscribers,
+                ),
+                f"publish {output}": (self.count_publishers(output), 1),
+                f"listen to {output} besides the replay": (
+                    self.count_subscribers(output) - 1,
+                    self.parameters.output_subscribers,
+                ),
+            }
+            return [f"{n} of {of} {what}" for what, (n, of) in counts.items() if n < of]
 
-        if self.parameters.wait_s and not self._spin_until(self.parameters.wait_s, ready):
+        wait_s = self.parameters.wait_s
+        if wait_s and not self._spin_until(wait_s, lambda: not missing()):
             if not self._ended():
                 self.get_logger().warning(
-                    f"after {self.parameters.wait_s:g} s nobody listens to "
-                    f"{self._playback.image_topic} and publishes {output}: replaying anyway"
+                    f"after {wait_s:g} s {', '.join(missing())}: replaying anyway"
                 )
-        elif self.parameters.wait_s:
+        elif wait_s:
             info = self._outputs.get(self._playback.info_topic)
             # A node with a stated camera may never listen to it, so this wait is short.
             self._spin_until(2.0, lambda: info is None or info.get_subscription_count() > 0)

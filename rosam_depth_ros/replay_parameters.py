@@ -50,10 +50,16 @@ class ReplayParameters:
     )
     wait_s: float = _parameter(
         30.0,
-        "How long to wait at the start until the camera has a subscriber and its depth a "
-        "publisher [s]; 0 starts at once.",
+        "How long to wait at the start until the camera has its `subscribers` and its depth a "
+        "publisher and its `output_subscribers` [s]; 0 starts at once.",
         0.0,
         600.0,
+    )
+    subscribers: int = _parameter(
+        1, "How many listen to the images: the depth node, and a recorder, say.", 1, 100
+    )
+    output_subscribers: int = _parameter(
+        0, "How many listen to the depth besides the replay: a recorder, say.", 0, 100
     )
     loop: bool = _parameter(False, "Start again at the end, until stopped.")
     condition: str = _parameter(
@@ -107,7 +113,7 @@ def declare(node: Node) -> ReplayParameters:
     return ReplayParameters(**values)
 
 
-_TYPE_NAMES = {str: "string", float: "double", bool: "bool"}
+_TYPE_NAMES = {str: "string", float: "double", int: "integer", bool: "bool"}
 
 
 def replay_markdown() -> str:

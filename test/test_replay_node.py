@@ -298,6 +298,49 @@ def test_at_rate_the_replay_takes_its_time_and_counts_what_is_missing(tmp_path, 
 
 
 @pytest.mark.ros
+@pytest.mark.parametrize("topic", ["/front/image_raw", "depth/image"])
+def test_who_comes_late_misses_nothing_if_it_is_waited_for(tmp_path, echo, topic):
+    """A recorder's subscription may be found seconds after the depth node's."""
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image
+
+    stamps = write_camera_bag(tmp_path / "a.mcap", frames=5)
+    count = {"subscribers": 2} if topic.startswith("/") else {"output_subscribers": 1}
+    process = start_replay(tmp_path, source=tmp_path / "a.mcap", rate=20, **count)
+    end = time.monotonic() + 30
+    while not echo.node.count_publishers("/clock") and time.monotonic() < end:
+        echo.executor.spin_once(timeout_sec=0.02)
+    # Longer than it settles before the first frame: without the wait the drive would be over.
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        echo.executor.spin_once(timeout_sec=0.02)
+    assert not echo.stamps
+    late = []
+    keep = lambda message: late.append(nanoseconds(message.header.stamp))  # noqa: E731
+    echo.node.create_subscription(Image, topic, keep, QoSProfile(depth=10))
+    echo.spin_while_running(process)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 0, error
+    assert late == echo.stamps == stamps
+
+
+@pytest.mark.ros
+def test_who_never_comes_is_named_and_not_waited_for_without_end(tmp_path, echo):
+    write_camera_bag(tmp_path / "a.mcap", frames=2)
+    process = start_replay(
+        tmp_path, source=tmp_path / "a.mcap", wait_s=2, subscribers=3, output_subscribers=2
+    )
+    echo.spin_while_running(process)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 0, error
+    assert (
+        "after 2 s 1 of 3 listen to /front/image_raw, 0 of 2 listen to depth/image besides the "
+        "replay: replaying anyway" in error
+    )
+    assert len(echo.stamps) == 2
+
+
+@pytest.mark.ros
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_status_0(tmp_path, echo, number):
     write_camera_bag(tmp_path / "a.mcap", frames=600)

@@ -179,6 +179,8 @@ def run_live(
     replay = [*python, "rosam_depth_ros.replay_node", "--ros-args"]
     replay += ["-p", f"source:={source.resolve()}", "-p", f"image_topic:={topics.image}"]
     replay += ["-p", f"output_topic:={topics.depth}"]
+    # The recorder listens to both: what is sent before it is found would be lost to it.
+    replay += ["-p", "subscribers:=2", "-p", "output_subscribers:=1"]
     if conditions:  # ROS cannot parse an empty value
         replay += ["-p", f"condition:={conditions}"]
     if topics.image_type.endswith("CompressedImage") and (source / "drive.json").is_file():
