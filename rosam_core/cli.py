@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": "record, replay and score a drive on the real ROS graph, with a report",
     "info": "describe a model, a card, a drive or a checkpoint",
     "synth": "render synthetic drives with exact depth, in day, night, rain and fog",
+    "masks": "object priors for training: one region map an image",
     "train": "train a student from a recipe",
     "eval": "score a model on a drive, by condition",
     "export": "turn a checkpoint into an ONNX model with its card",

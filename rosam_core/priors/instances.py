@@ -35,7 +35,8 @@ class InstanceSettings(RegionSettings):
         parts: Chance that a large object, or the ground or the sky, comes as parts.
         whole: Chance that the whole comes besides its parts; `overlap_rule` then decides.
         merged: Chance that an object comes as one mask with a neighbour.
-        missing: Chance that a mask is missing.
+        missing: Chance that a mask is missing; it falls with the mask's size to none at
+            `FOUND_SHARE` of the image, for the road or the sky are hardly ever overlooked.
         border: How far borders wander, as a share of the image's width (standard deviation).
         gap: How much of a mask's border it lacks, as a share of the image's width.
         seed: Of the faults.
@@ -64,6 +65,8 @@ class InstanceSettings(RegionSettings):
 
 MIN_PARTED_SHARE = 0.004
 """Smaller objects, as a share of the image, do not come as parts."""
+FOUND_SHARE = 0.05
+"""Masks of this share of the image are never missing."""
 WANDER = 0.02
 """A border wanders over this share of the image's width before it turns."""
 
@@ -72,6 +75,7 @@ class InstanceSource(RegionSource):
     """True object ids of a synthetic drive, with faults."""
 
     name: ClassVar[str] = "instances"
+    Settings: ClassVar[type[RegionSettings]] = InstanceSettings
 
     def __init__(self, settings: InstanceSettings | None = None) -> None:
         """Prepares the source.
@@ -81,7 +85,8 @@ class InstanceSource(RegionSource):
         """
         self.settings: InstanceSettings = settings or InstanceSettings()
 
-    def sees(self, frame: Frame) -> npt.NDArray[Any]:
+    @staticmethod
+    def sees(frame: Frame) -> npt.NDArray[Any]:
         """Returns uint16[H,W]: object ids, 0 = ground and scenery, `SKY`.
 
         Raises:
@@ -124,12 +129,18 @@ def spoilt_masks(seen: UInt16, settings: InstanceSettings) -> list[Mask]:
             parts = _split(whole, rng)
             if rng.random() < s.whole:
                 parts.append(whole)
-        masks += [part for part in parts if rng.random() >= _chance(s.strength * s.missing)]
+        masks += [part for part in parts if rng.random() >= _missing(part, s)]
     return [_shrunk(mask, s.strength * s.gap * width, rng) for mask in masks]
 
 
 def _chance(value: float) -> float:
     return min(value, 1.0)
+
+
+def _missing(mask: Mask, settings: InstanceSettings) -> float:
+    """Returns the chance that a mask is missing."""
+    small = max(0.0, 1.0 - float(mask.mean()) / FOUND_SHARE)
+    return _chance(settings.strength * settings.missing) * small
 
 
 def _wandering(seen: UInt16, amplitude_px: float, rng: np.random.Generator) -> UInt16:

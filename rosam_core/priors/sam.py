@@ -95,6 +95,7 @@ class SamSource(RegionSource):
     """Masks of one Segment-Anything model."""
 
     name: ClassVar[str] = "sam"
+    Settings: ClassVar[type[RegionSettings]] = SamSettings
 
     def __init__(
         self,
@@ -176,7 +177,8 @@ class SamSource(RegionSource):
             ) from error
         return cls(model.to(where), settings, points_per_batch, file_sha256(checkpoint))
 
-    def sees(self, frame: Frame) -> npt.NDArray[Any]:
+    @staticmethod
+    def sees(frame: Frame) -> npt.NDArray[Any]:
         """Returns the image, uint8[H,W,3] RGB."""
         return frame.image
 

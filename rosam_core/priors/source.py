@@ -45,10 +45,12 @@ class RegionSource(abc.ABC):
     """Makes region maps of frames; the same frame always gets the same map."""
 
     name: ClassVar[str]
+    Settings: ClassVar[type[RegionSettings]]
     settings: RegionSettings
 
+    @staticmethod
     @abc.abstractmethod
-    def sees(self, frame: Frame) -> npt.NDArray[Any]:
+    def sees(frame: Frame) -> npt.NDArray[Any]:
         """Returns what of a frame the regions are made from, [H,W,...].
 
         Raises:
@@ -85,24 +87,27 @@ def require(settings: Any, name: str, low: float, high: float) -> None:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}")
 
 
-def settings_class(name: str) -> type[RegionSettings]:
-    """Returns the dataclass of a source's settings, without importing what the source needs.
+def source_class(name: str) -> type[RegionSource]:
+    """Returns a source by name, without importing the packages that it needs to work.
 
     Args:
         name: One of `SOURCES`.
+
+    Raises:
+        ValueError: There is no such source.
     """
     if name == "sam":
-        from rosam_core.priors.sam import SamSettings
+        from rosam_core.priors.sam import SamSource
 
-        return SamSettings
+        return SamSource
     if name == "superpixels":
-        from rosam_core.priors.superpixels import SuperpixelSettings
+        from rosam_core.priors.superpixels import SuperpixelSource
 
-        return SuperpixelSettings
+        return SuperpixelSource
     if name == "instances":
-        from rosam_core.priors.instances import InstanceSettings
+        from rosam_core.priors.instances import InstanceSource
 
-        return InstanceSettings
+        return InstanceSource
     raise ValueError(f"unknown source {name!r}: choose from {', '.join(SOURCES)}")
 
 
@@ -127,23 +132,18 @@ def build_source(
         ValueError: Unknown source or setting, a value out of range, or a package is missing.
         FileNotFoundError: There is no such checkpoint.
     """
+    kind: Any = source_class(name)
     values: dict[str, Any] = {}
     for override in overrides:
         apply_override(values, override)
-    settings: Any = from_mapping(settings_class(name), values)
+    settings = from_mapping(kind.Settings, values)
     settings.check()
-    if name == "sam":
-        from rosam_core.priors.sam import SamSource
-
-        if checkpoint is None:
-            raise ValueError("--source sam needs --checkpoint FILE; see docs/masks.md")
-        return SamSource.load(checkpoint, settings, device, points_per_batch)
-    if checkpoint is not None or points_per_batch is not None:
-        raise ValueError(f"--checkpoint and --points-per-batch have no meaning for {name}")
-    if name == "superpixels":
-        from rosam_core.priors.superpixels import SuperpixelSource
-
-        return SuperpixelSource(settings)
-    from rosam_core.priors.instances import InstanceSource
-
-    return InstanceSource(settings)
+    if name != "sam":
+        if checkpoint is not None or points_per_batch is not None:
+            raise ValueError(f"--checkpoint and --points-per-batch have no meaning for {name}")
+        source: RegionSource = kind(settings)
+        return source
+    if checkpoint is None:
+        raise ValueError("--source sam needs --checkpoint FILE; see docs/masks.md")
+    source = kind.load(checkpoint, settings, device, points_per_batch)
+    return source

@@ -29,7 +29,7 @@ class SuperpixelSettings(RegionSettings):
         width: Images are cut at this width, so that the other numbers mean the same for every
             camera [px]; narrower images at their own.
         contrast: Limit of the local contrast equalisation before (CLAHE), which parts trees from
-            a road at night; 0 = none.
+            a road at night, and an even sky in a straight line here and there; 0 = none.
         sigma: Gaussian blur before [px].
         scale: `felzenszwalb`: larger gives larger regions.
         min_size: `felzenszwalb`: smaller regions join a neighbour [px].
@@ -64,6 +64,7 @@ class SuperpixelSource(RegionSource):
     """Superpixels of the image."""
 
     name: ClassVar[str] = "superpixels"
+    Settings: ClassVar[type[RegionSettings]] = SuperpixelSettings
 
     def __init__(self, settings: SuperpixelSettings | None = None) -> None:
         """Prepares the source.
@@ -82,7 +83,8 @@ class SuperpixelSource(RegionSource):
                 f"superpixels need scikit-image ({error}): pip install scikit-image"
             ) from error
 
-    def sees(self, frame: Frame) -> npt.NDArray[Any]:
+    @staticmethod
+    def sees(frame: Frame) -> npt.NDArray[Any]:
         """Returns the image, uint8[H,W,3] RGB."""
         return frame.image
 

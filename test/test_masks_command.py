@@ -1,0 +1,367 @@
+"""`rosam masks`: making, resuming after a kill, sharing, checking and showing region maps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from region_samples import START_NS, STEP_NS, tree, write_synthetic_drive
+
+from rosam_core.cli import main
+from rosam_core.drives.opening import open_drives
+from rosam_core.priors import making
+from rosam_core.priors.instances import InstanceSource
+from rosam_core.priors.region_map import encode_map, read_map, read_record, region_map_of
+from rosam_core.priors.source import digest
+
+INSTANCES = ("--source", "instances", "min_region_share=0")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def drive(tmp_path):
+    return write_synthetic_drive(tmp_path / "town")
+
+
+@pytest.fixture
+def masks(capsys):
+    def call(*arguments):
+        code = main(["masks", *map(str, arguments)])
+        return code, capsys.readouterr()
+
+    return call
+
+
+def test_maps_lie_where_the_loader_finds_them(tmp_path, drive, masks):
+    out = tmp_path / "maps"
+    code, told = masks(drive, "-o", out, *INSTANCES, "strength=0")
+    assert code == 0
+    assert told.out == f"{out}: 3 maps made, 7 regions each\n"
+    assert sorted(tree(out)) == [
+        *(f"town/camera/{START_NS + STEP_NS * i}.png" for i in range(3)),
+        "town/regions.json",
+    ]
+    (opened,) = open_drives(drive)
+    frame = opened[1]
+    regions = region_map_of(out / "town", frame)
+    assert regions.shape == (64, 96)
+    # With strength 0 the map is the truth: five boxes, the ground and the sky.
+    pairs = set(zip(regions.ravel().tolist(), frame.instances.ravel().tolist(), strict=True))
+    assert len(pairs) == 7
+    assert len(np.unique(regions[:20])) == 1
+
+
+def test_regions_json_tells_source_settings_hashes_and_counts(tmp_path, drive, masks):
+    out = tmp_path / "maps"
+    masks(drive, "-o", out, "--source", "instances", "strength=0", "seed=4")
+    told = json.loads((out / "town" / "regions.json").read_text())
+    assert told["source"] == "instances"
+    assert told["drive"] == "town"
+    assert told["settings"]["seed"] == 4
+    assert told["settings"]["min_region_share"] == 0.0005
+    frame = open_drives(drive)[0][2]
+    path = out / "town" / "camera" / f"{frame.stamp_ns}.png"
+    assert list(told["frames"]) == [f"camera/{START_NS + STEP_NS * i}" for i in range(3)]
+    assert told["frames"][f"camera/{frame.stamp_ns}"] == {
+        "input_sha256": digest(InstanceSource.sees(frame)),
+        "width": 96,
+        "height": 64,
+        "regions": read_map(path).max(),
+        "unassigned": 0.0,
+    }
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, masks):
+    drive = write_synthetic_drive(tmp_path / "town", 250)
+    whole, out = tmp_path / "whole", tmp_path / "maps"
+    arguments = ("masks", str(drive), "-o", str(out), *INSTANCES)
+    killed = subprocess.Popen([sys.executable, "-m", "rosam_core.cli", *arguments])
+    try:
+        end = time.monotonic() + 60
+        while len(list(out.glob("town/camera/*.png"))) < 5 and time.monotonic() < end:
+            time.sleep(0.002)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    made = len(list(out.glob("town/camera/*.png")))
+    assert 5 <= made < 250
+    assert json.loads((out / "town" / "regions.json").read_text())["frames"] is None
+    # What a kill in the middle of writing leaves, and what a power cut may.
+    (out / "town" / "camera" / f".{START_NS}.png.1.tmp").write_bytes(b"half")
+    first = out / "town" / "camera" / f"{START_NS}.png"
+    first.write_bytes(first.read_bytes()[:-20])
+    code, told = masks(*arguments[1:])
+    assert code == 0
+    assert f"{250 - made + 1} maps made" in told.out
+    assert f"{made - 1} were there" in told.out
+    assert masks(drive, "-o", whole, *INSTANCES)[0] == 0
+    assert tree(out) == tree(whole)
+
+
+def test_processes_share_the_images_and_end_alike(tmp_path, drive, masks, monkeypatch):
+    alone, out = tmp_path / "alone", tmp_path / "maps"
+    second = write_synthetic_drive(tmp_path / "village", 4)
+    masks(drive, second, "-o", alone, *INSTANCES)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    counts = []
+    for rank in (2, 0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        code, told = masks(drive, second, "-o", out, *INSTANCES, "--json")
+        assert code == 0
+        counts.append(json.loads(told.out))
+    assert [count["made"] for count in counts] == [2, 3, 2]
+    assert [count["kept"] for count in counts] == [0, 0, 0]
+    assert [count["unfinished"] for count in counts] == [2, 2, 0]
+    assert tree(out) == tree(alone)
+
+
+def test_processes_at_the_same_time_end_alike(tmp_path, masks):
+    drive = write_synthetic_drive(tmp_path / "town", 20)
+    alone, out = tmp_path / "alone", tmp_path / "maps"
+    masks(drive, "-o", alone, *INSTANCES)
+    command = [sys.executable, "-m", "rosam_core.cli", "masks", drive, "-o", out, *INSTANCES]
+    started = [
+        subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "3"})
+        for rank in range(3)
+    ]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert tree(out) == tree(alone)
+
+
+@pytest.mark.parametrize(("rank", "world"), [("3", "3"), ("-1", "2"), ("a", "2"), ("0", "0")])
+def test_a_rank_outside_the_world_is_refused(rank, world):
+    with pytest.raises(
+        ValueError, match=f"RANK={rank} and WORLD_SIZE={world}: expected 0 <= RANK"
+    ):
+        making.shard_of({"RANK": rank, "WORLD_SIZE": world})
+
+
+def test_ctrl_c_tells_how_far_it_came(tmp_path, drive, masks, monkeypatch):
+    real = InstanceSource.regions
+
+    def stop_at_third(self, seen):
+        if len(list(tmp_path.glob("maps/*/*/*.png"))) == 2:
+            raise KeyboardInterrupt
+        return real(self, seen)
+
+    monkeypatch.setattr(InstanceSource, "regions", stop_at_third)
+    code, told = masks(drive, "-o", tmp_path / "maps", *INSTANCES)
+    assert code == 1
+    assert told.err.endswith(
+        "rosam masks: stopped after 2 of 3 images; the same command resumes\n"
+    )
+
+
+def test_other_settings_need_another_folder(tmp_path, drive, masks):
+    out = tmp_path / "maps"
+    masks(drive, "-o", out, *INSTANCES)
+    before = tree(out)
+    code, told = masks(drive, "-o", out, *INSTANCES, "parts=0.5", "seed=2")
+    assert code == 1
+    assert "town holds maps made otherwise (settings.parts 0.3, now 0.5; settings.seed" in told.err
+    assert "use another OUT, or delete it" in told.err
+    assert tree(out) == before
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_made(tmp_path, drive, masks):
+    broken = drive / "images" / "day-clear" / "000001.png"
+    content = broken.read_bytes()
+    broken.write_bytes(b"no picture")
+    out = tmp_path / "maps"
+    code, told = masks(drive, "-o", out, *INSTANCES)
+    assert code == 1
+    assert f"{out}: 2 maps made" in told.out
+    assert "1 drives are not finished" in told.out
+    assert "rosam masks: no map of town frame 1: damaged image" in told.err
+    broken.write_bytes(content)
+    code, told = masks(drive, "-o", out, *INSTANCES)
+    assert code == 0
+    assert "1 maps made" in told.out
+
+
+def test_a_drive_without_ids_is_refused_at_once(tmp_path, masks):
+    for number in range(2):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "d" / f"{number}.png"), np.zeros((48, 64, 3), np.uint8))
+    code, told = masks(tmp_path / "d", "--fov", 60, "-o", tmp_path / "maps", *INSTANCES)
+    assert code == 1
+    assert told.err == (
+        "rosam masks: this drive has no object ids, only synthetic drives do: use another "
+        "--source\n"
+    )
+
+
+def test_renderings_share_maps_made_from_the_clearest(tmp_path, masks):
+    pytest.importorskip("skimage")
+    drive = write_synthetic_drive(tmp_path / "town", 1, ("night", "day-clear"))
+    for out, more in (("maps", ()), ("night", ("--condition", "night"))):
+        code, told = masks(drive, "-o", tmp_path / out, "--source", "superpixels", *more)
+        assert code == 0
+        assert "1 maps made" in told.out
+        path = tmp_path / out / "town" / "camera" / f"{START_NS}.png"
+        frame = open_drives(drive, conditions=["night" if more else "day-clear"])[0][0]
+        assert read_record(path)["input_sha256"] == digest(frame.image)
+    code, told = masks(drive, "-o", tmp_path / "night", "--source", "superpixels")
+    assert code == 1
+    assert "rendering 'night', now 'day-clear'" in told.err
+    assert masks("verify", drive, "-o", tmp_path / "night", "--condition", "night")[0] == 0
+    code, told = masks("verify", drive, "-o", tmp_path / "night")
+    assert code == 1
+    assert "maps of the rendering night, compared with day-clear" in told.out
+    assert "stale" in told.out
+
+
+def test_drives_of_one_name_are_refused(tmp_path, drive, masks):
+    other = write_synthetic_drive(tmp_path / "b" / "town")
+    code, told = masks(drive, other, "-o", tmp_path / "maps", *INSTANCES)
+    assert code == 1
+    assert "frame 0 of town and frame 0 of town would share" in told.err
+    assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say where regions come from: --source sam|superpixels|instances"),
+        (("--source", "instances", "partz=1"), "unknown key 'partz'; did you mean 'parts'"),
+        (("--source", "sam"), "--source sam needs --checkpoint FILE"),
+        (("--source", "instances", "--device", "cpu"), "--device has no meaning for instances"),
+        (("--source", "instances", "--checkpoint", "x"), "--checkpoint and --points-per-batch"),
+        (("--source", "instances", "--frames", "3"), "--frames has no meaning for rosam masks"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path, drive, masks, arguments, message):
+    code, told = masks(drive, "-o", tmp_path / "maps", *arguments)
+    assert code == 1
+    assert message in told.err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_actions_refuse_options_of_others(tmp_path, drive, masks):
+    code, told = masks("verify", drive, "-o", tmp_path, "--source", "sam", "parts=1")
+    assert code == 1
+    assert "--source, parts=1 has no meaning for rosam masks verify" in told.err
+    code, told = masks("preview", "-o", tmp_path)
+    assert code == 1
+    assert "name a drive: rosam masks preview DRIVE" in told.err
+
+
+@pytest.fixture
+def spoilt(tmp_path, masks):
+    """A drive whose maps have one fault each, with what is said of it, by index of the frame."""
+    drive, out = write_synthetic_drive(tmp_path / "town", 8), tmp_path / "maps"
+    masks(drive, "-o", out, *INSTANCES)
+    paths = [out / "town" / "camera" / f"{START_NS + STEP_NS * i}.png" for i in range(8)]
+    paths[1].unlink()
+    paths[2].write_bytes(paths[2].read_bytes()[:200])
+    paths[3].write_bytes(encode_map(read_map(paths[3])[:32], read_record(paths[3])))
+    changed = drive / "instances" / "000004.png"
+    ids = cv2.imread(str(changed), cv2.IMREAD_UNCHANGED)
+    ids[-1, -1] = 9
+    cv2.imwrite(str(changed), ids)
+    gap = read_map(paths[5])
+    gap[gap == 2] = 1
+    paths[5].write_bytes(encode_map(gap, read_record(paths[5])))
+    fewer = read_map(paths[6])
+    fewer[fewer == fewer.max()] = 1
+    paths[6].write_bytes(encode_map(fewer, read_record(paths[6])))
+    paths[7].write_bytes(cv2.imencode(".png", read_map(paths[7]))[1].tobytes())
+    said = {
+        1: "missing",
+        2: "damaged",
+        3: "wrong size: 96x32, its image is 96x64",
+        4: "stale: made from another image",
+        5: "ids are not compact",
+        6: "damaged: ",
+        7: "damaged: its record is missing",
+    }
+    return drive, out, {str(paths[i]): words for i, words in said.items()}
+
+
+def test_verify_names_every_fault(spoilt, masks):
+    drive, out, expected = spoilt
+    code, told = masks("verify", drive, "-o", out, "--json")
+    assert code == 1
+    report = json.loads(told.out)
+    assert report["images"] == 8
+    found = {fault["path"]: fault["fault"] for fault in report["faults"]}
+    assert set(found) == set(expected)
+    assert len(report["faults"]) == len(found)
+    for path, words in expected.items():
+        assert found[path].startswith(words)
+    code, told = masks("verify", drive, "-o", out)
+    assert code == 1
+    lines = told.out.splitlines()
+    assert len(lines) == 8
+    assert lines[-1] == f"{out}: 8 images, 7 faults"
+
+
+def test_recheck_makes_again_what_is_at_fault_and_nothing_else(spoilt, tmp_path, masks):
+    drive, out, _ = spoilt
+    good = out / "town" / "camera" / f"{START_NS}.png"
+    before = good.stat().st_mtime_ns
+    code, told = masks(drive, "-o", out, *INSTANCES, "--recheck")
+    assert code == 0
+    assert "7 maps made" in told.out
+    assert "1 were there" in told.out
+    assert good.stat().st_mtime_ns == before
+    assert masks("verify", drive, "-o", out)[0] == 0
+    masks(drive, "-o", tmp_path / "fresh", *INSTANCES)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_verify_names_what_is_not_finished(tmp_path, drive, masks):
+    out = tmp_path / "maps"
+    code, told = masks("verify", drive, "-o", out)
+    assert code == 1
+    assert "no " in told.out
+    assert "makes region maps" in told.out
+    masks(drive, "-o", out, *INSTANCES)
+    index = out / "town" / "regions.json"
+    content = json.loads(index.read_text())
+    for frames, words in (
+        (None, "unfinished: run the same"),
+        ({}, "not listed so in regions.json"),
+    ):
+        index.write_text(json.dumps({**content, "frames": frames}))
+        code, told = masks("verify", drive, "-o", out)
+        assert code == 1
+        assert words in told.out
+    index.write_text("{")
+    code, told = masks(drive, "-o", out, *INSTANCES)
+    assert code == 1
+    assert "regions.json is damaged" in told.err
+    index.write_text('{"format": "other"}')
+    assert "its format is not 'rosam-regions-1'" in masks("verify", drive, "-o", out)[1].out
+
+
+def test_preview_draws_regions_over_their_images(tmp_path, drive, masks):
+    pytest.importorskip("matplotlib")
+    from rosam_core.evaluation.region_sheet import CELL_WIDTH, GAP
+
+    out = tmp_path / "maps"
+    masks(drive, "-o", out, *INSTANCES, "strength=0")
+    (out / "town" / "camera" / f"{START_NS + 2 * STEP_NS}.png").unlink()
+    code, told = masks("preview", drive, "-o", out, "--frames", "9")
+    assert code == 0
+    assert told.out == f"{out / 'preview.png'}\n"
+    sheet = cv2.imread(str(out / "preview.png"))
+    assert sheet.shape[1] == 2 * (2 * CELL_WIDTH + 4) + GAP
+    picture, drawn = sheet[44:300, :CELL_WIDTH], sheet[44:300, CELL_WIDTH + 4 :][:, :CELL_WIDTH]
+    assert np.ptp(picture.astype(int), axis=2).max() == 0  # the drive's pictures are grey
+    sky, ground = drawn[40, 200], drawn[250, 10]
+    assert np.ptp(sky.astype(int)) > 50
+    assert np.abs(sky.astype(int) - ground).max() > 50
+    code, told = masks("preview", drive, "-o", out, "--sheet", tmp_path / "sheet.txt")
+    assert code == 1
+    assert "name a .png or .jpg file" in told.err
