@@ -75,6 +75,13 @@ def test_every_parameter_learns(student):
     student.zero_grad()
 
 
+def test_features_of_the_decoder_come_at_three_scales_and_only_in_training(student):
+    output = student.train()(torch.rand(2, 3, 64, 96))
+    assert [tuple(f.shape[-2:]) for f in output["features"]] == [(32, 48), (16, 24), (8, 12)]
+    assert all(f.requires_grad for f in output["features"])
+    assert "features" not in student.eval()(torch.rand(1, 3, 64, 96))
+
+
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (5, 1)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_depthwise_convolution_trains_as_torch_computes_it(kernel, stride, layout):
@@ -145,7 +152,7 @@ def test_head_by_hand_and_bounded():
 
 def test_inverse_depth_of_a_head_by_hand():
     raw = torch.tensor([math.log(8.0), math.log(0.5)]).view(1, 2, 1, 1).expand(1, 2, 4, 6)
-    output = student_output([raw], (8, 12), training=False)
+    output = student_output([raw], [], (8, 12), training=False)
     assert output["inverse_depth"].shape == (1, 1, 8, 12)
     assert output["inverse_depth"].unique().item() == pytest.approx(0.125)
     assert output["log_b"].exp().unique().item() == pytest.approx(0.5)

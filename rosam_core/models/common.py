@@ -52,25 +52,27 @@ def split_head(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def student_output(
-    heads: Sequence[Tensor], size: tuple[int, int], training: bool
-) -> dict[str, Tensor | list[tuple[Tensor, Tensor]]]:
+    heads: Sequence[Tensor], features: Sequence[Tensor], size: tuple[int, int], training: bool
+) -> dict[str, Tensor | list[Tensor] | list[tuple[Tensor, Tensor]]]:
     """Returns what every student's `forward` returns (see `rosam_core.models.create_model`).
 
     Args:
         heads: Raw float[b,2,h/k,w/k], finest first.
+        features: Of the decoder, float[b,c,h/k,w/k] for k = 2, 4, 8.
         size: Height and width of the input [px].
-        training: Add `"scales"`.
+        training: Add `"scales"` and `"features"`.
     """
     finest = heads[0].float()
     if tuple(finest.shape[-2:]) != tuple(size):
         finest = functional.interpolate(finest, size=size, mode="bilinear", align_corners=False)
     log_depth, log_b = split_head(finest)
-    output: dict[str, Tensor | list[tuple[Tensor, Tensor]]] = {
+    output: dict[str, Tensor | list[Tensor] | list[tuple[Tensor, Tensor]]] = {
         "inverse_depth": torch.exp(-log_depth),
         "log_b": log_b,
     }
     if training:
         output["scales"] = [(log_depth, log_b), *(split_head(raw) for raw in heads[1:])]
+        output["features"] = list(features)
     return output
 
 

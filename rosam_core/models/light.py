@@ -67,7 +67,7 @@ class LightDecoder(nn.Module):
     def __init__(
         self,
         encoder_channels: tuple[int, ...] = ENCODER_CHANNELS,
-        channels: tuple[int, ...] = (24, 40, 64, 96, 128),
+        channels: tuple[int, ...] = (32, 48, 64, 96, 128),
     ) -> None:
         super().__init__()
         kernels = (3, 3, 5, 5, 5)
@@ -83,22 +83,30 @@ class LightDecoder(nn.Module):
             ConvNorm(encoder_channels[i], channels[i], 1, act=False) for i in range(4)
         )
         self.blocks = nn.ModuleList(DepthwiseBlock(channels[i], kernels[i]) for i in range(4))
+        self.refine = nn.ModuleList(DepthwiseBlock(channels[i], 3) for i in range(2))
         self.head = nn.Conv2d(channels[0], 2, 3, padding=1)
         # Only trained, never exported: keeps the coarse levels honest.
         self.auxiliary_head = nn.Conv2d(channels[2], 2, 3, padding=1)
         initialise_head(self.head)
         initialise_head(self.auxiliary_head)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Returns raw heads float[b,2,h/2,w/2] and, in training, float[b,2,h/8,w/8]."""
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns raw heads, and features at 1/2, 1/4 and 1/8 of the image size.
+
+        Heads are float[b,2,h/2,w/2] and, in training, float[b,2,h/8,w/8].
+        """
         x = self.context(features[4])
-        heads = []
+        heads, levels = [], []
         for level in (3, 2, 1, 0):
             x = functional.interpolate(self.reduce[level](x), scale_factor=2.0, mode="nearest")
             x = self.blocks[level](functional.relu(x + self.lateral[level](features[level])))
+            if level < len(self.refine):  # outlines and thin things
+                x = self.refine[level](x)
             if level == 2 and self.training:
                 heads.append(self.auxiliary_head(x))
-        return [self.head(x), *heads]
+            if level <= 2:
+                levels.append(x)
+        return [self.head(x), *heads], levels[::-1]
 
 
 class LightStudent(nn.Module):
@@ -126,8 +134,8 @@ class LightStudent(nn.Module):
         Args:
             images: float[b,3,h,w], RGB in [0, 1], h and w multiples of 32.
         """
-        heads = self.decoder(self.encoder(self.normalise(images)))
-        return student_output(heads, (images.shape[-2], images.shape[-1]), self.training)
+        heads, features = self.decoder(self.encoder(self.normalise(images)))
+        return student_output(heads, features, (images.shape[-2], images.shape[-1]), self.training)
 
 
 def parameter_count(model: nn.Module) -> int:

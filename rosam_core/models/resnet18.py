@@ -109,10 +109,13 @@ class FourScaleDecoder(nn.Module):
             initialise_head(head.conv)
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Returns raw heads float[b,2,h/k,w/k]: k = 1 and, in training, also 2, 4 and 8."""
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Returns raw heads, and features at 1/2, 1/4 and 1/8 of the image size.
+
+        Heads are float[b,2,h/k,w/k]: k = 1 and, in training, also 2, 4 and 8.
+        """
         x = features[-1]
-        heads = []
+        heads, levels = [], []
         for level in (4, 3, 2, 1, 0):
             x = functional.interpolate(self.before[level](x), scale_factor=2.0, mode="nearest")
             if level:
@@ -120,7 +123,9 @@ class FourScaleDecoder(nn.Module):
             x = self.after[level](x)
             if level == 0 or (level < 4 and self.training):
                 heads.append(self.heads[level](x))
-        return heads[::-1]
+            if 1 <= level <= 3:
+                levels.append(x)
+        return heads[::-1], levels[::-1]
 
 
 class ResNet18Student(nn.Module):
@@ -152,5 +157,5 @@ class ResNet18Student(nn.Module):
         Args:
             images: float[b,3,h,w], RGB in [0, 1], h and w multiples of 32.
         """
-        heads = self.decoder(self.encoder(self.normalise(images)))
-        return student_output(heads, (images.shape[-2], images.shape[-1]), self.training)
+        heads, features = self.decoder(self.encoder(self.normalise(images)))
+        return student_output(heads, features, (images.shape[-2], images.shape[-1]), self.training)

@@ -1,0 +1,49 @@
+"""How well depth and motion explain the frames before and after an image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rosam_core.geometry.warping import warp
+from rosam_core.losses.photometric import minimum_over_sources, photometric_error
+from rosam_core.methods.base import Batch
+
+
+def neighbour_error(batch: Batch, depth: Tensor, T_source_target: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns pe(I_t, I_s warped by depth and motion), least over the sources.
+
+    Args:
+        batch: `clean` float[b,3,h,w], the target; `sources` float[b,s,3,h,w], its neighbours in
+            time, anything where bool[b,s] `source_known` is False; `K` float[b,3,3].
+        depth: float[b,1,h,w], of the target, for its own focal length [m].
+        T_source_target: float[b,s,4,4], maps points of the target camera to each source camera;
+            a source whose matrix is not finite is as good as absent.
+
+    Returns:
+        error: float[b,1,h,w] in [0, 1], 0 where not seen.
+        seen: bool[b,1,h,w], at least one source sees the pixel.
+    """
+    errors, valid = [], []
+    identity = torch.eye(4, dtype=depth.dtype, device=depth.device)
+    for i, source in enumerate(batch["sources"].unbind(1)):
+        pose = T_source_target[:, i]
+        known = torch.isfinite(pose).all(-1).all(-1)
+        warped = warp(source, depth, batch["K"], torch.where(known[:, None, None], pose, identity))
+        errors.append(photometric_error(batch["clean"], warped.image))
+        known = known & batch["source_known"][:, i]
+        valid.append(warped.valid & known[:, None, None, None])
+    return minimum_over_sources(torch.cat(errors, dim=1), torch.cat(valid, dim=1))
+
+
+def view_depth(canonical: Tensor, batch: Batch, canonical_focal_px: float) -> Tensor:
+    """Returns a student's depth in metres of the view: D f / f_c.
+
+    Args:
+        canonical: float[b,1,h,w], depth as for the canonical focal length [m].
+        batch: `K` float[b,3,3].
+        canonical_focal_px: f_c; f is the mean of the view's, sqrt(fx fy) [px].
+    """
+    K = batch["K"]
+    focal = (K[:, 0, 0] * K[:, 1, 1]).sqrt()
+    return canonical * (focal / canonical_focal_px).view(-1, 1, 1, 1)

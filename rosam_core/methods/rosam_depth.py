@@ -1,0 +1,154 @@
+"""RoSAMDepth (CVPR 2026): real adaptation with object masks as priors.
+
+    L = L_d + 0.01 L_src + 0.01 L_rgl + L_ext,    L_d = mean(M_out W_cst W_rel |D_s - D_t| / D_s)
+
+Region statistics come from the teacher and carry no gradient:
+
+    AROM  M_out  an outlier of its region does not teach; L_rgl draws the student to the region
+    ORE   W_rel  a region whose photometric error is high is not believed
+    SRC   L_src  features of one region are alike, those of two are not
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rosam_core.losses.contrast import (
+    depth_contrast,
+    region_contrast,
+    region_prototypes,
+    sample_pixels,
+)
+from rosam_core.losses.outliers import regional_depth, regional_likelihood
+from rosam_core.losses.regions import number_of_ids, resize_regions
+from rosam_core.losses.reliability import pixel_reliability, region_reliability
+from rosam_core.losses.smoothness import edge_aware_smoothness, region_smoothness
+from rosam_core.methods.base import Batch, Term
+from rosam_core.methods.neighbours import neighbour_error, view_depth
+from rosam_core.methods.syn2real import AdaptationOptions, Judgement, RealAdaptation
+
+
+@dataclasses.dataclass(frozen=True)
+class RosamOptions(AdaptationOptions):
+    """Weights and choices; each term of the paper's ablation can be left out."""
+
+    contrast_weight: float = 0.01  # of L_src; the paper gives no weight
+    contrast_on: str = "features"  # features | depth, an ablation the paper finds worse
+    contrast_temperature: float = 0.1
+    contrast_pixels: int = 4096  # of an image and scale
+    likelihood_weight: float = 0.01  # of L_rgl; the paper gives no weight
+    outlier_mask: bool = True  # M_out
+    reliability: str = "region"  # region (ORE) | pixel, an ablation | none
+    reliability_beta: float = 1.0
+    smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
+    smoothness_weight: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("contrast_on", ("features", "depth")),
+            ("reliability", ("region", "pixel", "none")),
+            ("smoothness", ("none", "image", "region")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"rosam_depth.{name} is '{getattr(self, name)}', expected {' or '.join(known)}"
+                )
+
+
+class RosamDepth(RealAdaptation):
+    """Stage 2 with priors. Batches as for `RealAdaptation`, and more.
+
+    `regions` int64[b,1,h,w] is the region map of the frame, 0 = unassigned, all 0 where there is
+    none; `sources`, `source_known` and `K` are what `neighbour_error` needs; `T_source_target`
+    float[b,s,4,4] are poses from the recording, NaN where they are not known.
+
+    Args:
+        student: See `RealAdaptation`.
+        teacher: See there.
+        day: See there.
+        options: Weights and choices.
+        canonical_focal_px: Focal length for which the students' output is metres [px].
+    """
+
+    options: RosamOptions
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        day: nn.Module | None,
+        options: RosamOptions,
+        canonical_focal_px: float,
+    ) -> None:
+        super().__init__(student, teacher, day, options)
+        self.canonical_focal_px = canonical_focal_px
+
+    def judge(self, batch: Batch, inverse: Tensor, day: Tensor | None) -> Judgement:
+        """Returns M_out W_cst W_rel, and M_out min(W_rel, 1): see `RealAdaptation.judge`."""
+        before = super().judge(batch, inverse, day)
+        weight, trust, regions = before.weight, before.trust, batch["regions"]
+        regional = regional_depth(inverse, regions, number_of_ids(regions))
+        if self.options.outlier_mask:
+            weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
+        if self.options.reliability != "none":
+            reliability = self._reliability(batch, inverse)
+            weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
+        return Judgement(weight, trust, regional)
+
+    def priors(self, batch: Batch, output: dict[str, Any], judged: Judgement) -> dict[str, Term]:
+        """Returns `contrast_2`, `contrast_4`, `contrast_8`, `likelihood` and `smoothness`."""
+        options, inverse = self.options, output["inverse_depth"]
+        terms = self._contrast(batch, output) if options.contrast_weight else {}
+        if options.likelihood_weight and judged.regional is not None:
+            terms["likelihood"] = Term(
+                regional_likelihood(inverse, judged.regional), options.likelihood_weight
+            )
+        if options.smoothness == "image":
+            smoothness = edge_aware_smoothness(inverse, batch["clean"])
+            terms["smoothness"] = Term(smoothness, options.smoothness_weight)
+        elif options.smoothness == "region":
+            smoothness = region_smoothness(inverse, batch["regions"])
+            terms["smoothness"] = Term(smoothness, options.smoothness_weight)
+        return terms
+
+    def _reliability(self, batch: Batch, inverse: Tensor) -> Tensor:
+        with torch.no_grad():
+            depth = view_depth(1 / inverse, batch, self.canonical_focal_px)
+            error, seen = neighbour_error(batch, depth, batch["T_source_target"])
+        beta = self.options.reliability_beta
+        if self.options.reliability == "pixel":
+            return pixel_reliability(error, seen, beta)
+        regions = batch["regions"]
+        return region_reliability(error, seen, regions, number_of_ids(regions), beta)
+
+    def _contrast(self, batch: Batch, output: dict[str, Any]) -> dict[str, Term]:
+        options, regions = self.options, batch["regions"]
+        n = number_of_ids(regions)
+        if options.contrast_on == "depth":
+            inverse = output["inverse_depth"]
+            pixels = sample_pixels(regions, options.contrast_pixels)
+            loss, counted = depth_contrast(
+                inverse, regions, n, pixels, options.contrast_temperature
+            )
+            return {"contrast_1": Term(loss, options.contrast_weight, counted)}
+        terms = {}
+        for features in output["features"]:
+            at_scale = resize_regions(regions, (features.shape[-2], features.shape[-1]))
+            pixels = sample_pixels(at_scale, options.contrast_pixels)
+            prototypes, present = region_prototypes(features.float(), at_scale, n)
+            loss, counted = region_contrast(
+                features.float(),
+                at_scale,
+                prototypes,
+                present,
+                pixels,
+                options.contrast_temperature,
+            )
+            k = regions.shape[-1] // features.shape[-1]
+            weight = options.contrast_weight / len(output["features"])
+            terms[f"contrast_{k}"] = Term(loss, weight, counted)
+        return terms
