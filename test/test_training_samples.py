@@ -15,6 +15,7 @@ from rosam_core.drives.augmentation import AugmentationOptions, letterbox_view
 from rosam_core.drives.training_samples import (
     DepthTarget,
     DriveIndex,
+    PairedSamples,
     TrainingSamples,
     ValidationSamples,
     depth_sample,
@@ -273,3 +274,30 @@ def test_repainted_objects_keep_their_depth(drives):
     mask = drives[0].instances(0)
     assert mask.dtype == np.uint16
     assert (mask == 1).sum() == 1200
+
+
+def test_a_pair_shows_one_view_in_two_conditions(drives):
+    options = dataclasses.replace(PLAIN, flip=0.5, crop=(0.6, 1.0), rotate=1.0)
+    pairs = PairedSamples(drives, (96, 64), TARGET, options, 1, {"day-clear": 0.0})
+    for position in range(6):
+        sample = pairs[position]
+        clear, night = (sample[name].astype(float) for name in ("clear", "image"))
+        # The night of these drives is the day, at a third of the brightness.
+        bright = clear > 60
+        assert bright.any()
+        np.testing.assert_allclose(clear[bright] / 3, night[bright], atol=2.0)
+    assert len({float(pairs[i]["focal"]) for i in range(6)}) > 3
+
+
+def test_a_pair_is_sometimes_the_clear_day_twice(drives):
+    pairs = PairedSamples(drives, (96, 64), TARGET, PLAIN, 1)
+    same = [np.array_equal(pairs[i]["image"], pairs[i]["clear"]) for i in range(40)]
+    assert 5 < sum(same) < 35
+
+
+def test_pairs_need_a_clear_day(copied):
+    described = copied / "drive_000001/drive.json"
+    values = json.loads(described.read_text())
+    described.write_text(json.dumps({**values, "conditions": ["night"]}))
+    with pytest.raises(ValueError, match="drive_000001 has only night: pairs need day-clear"):
+        PairedSamples(find_training_drives(copied), (96, 64), TARGET, PLAIN, 1)
