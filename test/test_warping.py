@@ -151,6 +151,21 @@ def test_a_pose_that_is_nan_makes_nothing_valid_and_does_not_crash():
     assert not warped.valid.any()
 
 
+def test_geometry_keeps_its_precision_under_autocast():
+    """With 8 bits of a rotation the view would be off by a pixel and more."""
+    torch.manual_seed(0)
+    source, depth = torch.rand(1, 3, 6, 8), 2 + torch.rand(1, 1, 6, 8)
+    pose = torch.tensor([[0.03, -0.05, 0.08, 0.1, -0.05, 0.6]])
+
+    def view():
+        T = inverse_transform(transform_from_axis_angle(pose[:, :3], pose[:, 3:]))
+        return warp(source, depth, intrinsics().float(), T).image
+
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = view()
+    torch.testing.assert_close(mixed, view())
+
+
 def test_gradients_of_depth_pose_and_image_in_float64():
     torch.manual_seed(1)
     source = torch.rand(1, 2, 6, 8, dtype=torch.float64, requires_grad=True)

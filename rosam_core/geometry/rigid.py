@@ -27,6 +27,8 @@ def transform_from_axis_angle(rotation: Tensor, translation: Tensor) -> Tensor:
 
 def inverse_transform(T_a_b: Tensor) -> Tensor:
     """Returns T_b_a, float[b,4,4], of a rigid T_a_b, float[b,4,4]."""
-    transposed = T_a_b[..., :3, :3].transpose(-1, -2)
-    upper = torch.cat([transposed, -transposed @ T_a_b[..., :3, 3:]], dim=-1)
+    rotation, translation = T_a_b[..., :3, :3], T_a_b[..., :3, 3:]
+    # Not a product of matrices, which would be computed in half precision under autocast.
+    origin = -(rotation * translation).sum(dim=-2)[..., None]
+    upper = torch.cat([rotation.transpose(-1, -2), origin], dim=-1)
     return torch.cat([upper, T_a_b[..., 3:, :]], dim=-2)

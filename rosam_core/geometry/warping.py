@@ -78,9 +78,7 @@ def warp(source: Tensor, depth: Tensor, K: Tensor, T_source_target: Tensor) -> W
     """
     known = torch.isfinite(depth) & (depth > 0)
     points = backproject(depth.masked_fill(~known, 1.0), K)
-    rotation, translation = T_source_target[:, :3, :3], T_source_target[:, :3, 3]
-    moved = torch.einsum("bij,bjhw->bihw", rotation, points) + translation[:, :, None, None]
-    pixels, in_front = project(moved, K)
+    pixels, in_front = project(_moved(points, T_source_target), K)
     h, w = source.shape[-2:]
     size = pixels.new_tensor([w, h]).view(1, 2, 1, 1)
     # align_corners=False puts -1 and 1 at the outer edges of the border pixels, half a pixel
@@ -96,6 +94,12 @@ def warp(source: Tensor, depth: Tensor, K: Tensor, T_source_target: Tensor) -> W
         align_corners=False,
     )
     return Warped(image, known & in_front & inside)
+
+
+def _moved(points: Tensor, T_a_b: Tensor) -> Tensor:
+    # Products of matrices would be computed in half precision under autocast: pixels off.
+    rows = [(T_a_b[:, i, :3, None, None] * points).sum(dim=1) for i in range(3)]
+    return torch.stack(rows, dim=1) + T_a_b[:, :3, 3, None, None]
 
 
 def _intrinsics(K: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
