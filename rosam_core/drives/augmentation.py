@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from rosam_core.types import Camera, Float32, UInt8
 
@@ -104,20 +106,40 @@ def view(
     interpolation: int,
 ) -> tuple[UInt8, Float32, float]:
     """Returns a window (left, top, width, height) of a frame, resized; see `random_view`."""
-    left, top, w, h = window
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + w, camera.width), min(top + h, camera.height)
-    pads = (y0 - top, top + h - y1, x0 - left, left + w - x1)
-    image, depth = image[y0:y1, x0:x1], depth[y0:y1, x0:x1]
-    if any(pads):
-        image = cv2.copyMakeBorder(image, *pads, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        depth = cv2.copyMakeBorder(depth, *pads, cv2.BORDER_CONSTANT, value=float("nan"))
+    _, _, w, h = window
     focal = float(np.sqrt(camera.fx * size[0] / w * camera.fy * size[1] / h))
-    image = cv2.resize(image, size, interpolation=interpolation)
+    image = cut(image, window, size, interpolation)
     # Not INTER_NEAREST, which looks at the corner of a pixel and so shifts depth against the image
     # by half a pixel, right and down: 5 % of the depth of the road at 20 m in 160x96.
-    depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    depth = cut(depth, window, size, cv2.INTER_NEAREST_EXACT, outside=float("nan"))
     return image, depth, focal
+
+
+def cut(
+    values: npt.NDArray[Any],
+    window: tuple[int, int, int, int],
+    size: tuple[int, int],
+    interpolation: int,
+    outside: float = 0.0,
+) -> npt.NDArray[Any]:
+    """Returns a window of a picture or map, resized.
+
+    Args:
+        values: [H,W] or [H,W,3].
+        window: Left, top, width and height [px]; it may reach beyond the picture.
+        size: Width and height to make it [px].
+        interpolation: OpenCV's.
+        outside: Value of what is not in the picture.
+    """
+    left, top, w, h = window
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + w, values.shape[1]), min(top + h, values.shape[0])
+    pads = (y0 - top, top + h - y1, x0 - left, left + w - x1)
+    values = values[y0:y1, x0:x1]
+    if any(pads):
+        border = (outside,) * 3 if values.ndim == 3 else outside
+        values = cv2.copyMakeBorder(values, *pads, cv2.BORDER_CONSTANT, value=border)
+    return cv2.resize(values, size, interpolation=interpolation)
 
 
 def _rotated(

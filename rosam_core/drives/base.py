@@ -6,7 +6,7 @@ import abc
 import dataclasses
 from collections.abc import Iterator
 
-from rosam_core.types import Camera, Float64, Frame
+from rosam_core.types import Camera, Float64, Frame, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,34 @@ class Drive(abc.ABC):
             has_lidar=frame.lidar is not None,
             has_depth=frame.depth is not None,
         )
+
+    def image(self, index: int) -> UInt8:
+        """Reads the image of a frame alone, uint8[H,W,3] RGB; drives override what else is slow.
+
+        Raises:
+            IndexError: Outside the drive.
+            ValueError: It is damaged.
+        """
+        return self[index].image
+
+    def whole(self) -> tuple[Drive, list[int]]:
+        """Returns the recording that the frames were picked from, and their places in it.
+
+        A drive that lists some frames of a recording overrides this: their neighbours in time are
+        in the recording.
+        """
+        return self, list(range(len(self)))
+
+    def stated_neighbours(self, index: int) -> tuple[int, int] | None:
+        """Returns which frames of the recording go before and after a frame, where that is listed.
+
+        Args:
+            index: Frame of this drive.
+
+        Returns:
+            Places in the recording of `whole`, -1 = it is not there; None where nothing is listed.
+        """
+        return None
 
     def scene(self, index: int) -> str:
         """Returns the recording that a frame belongs to: figures of one scene go together."""

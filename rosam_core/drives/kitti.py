@@ -119,13 +119,7 @@ class KittiDrive(Drive):
             raise IndexError(f"frame {index} of {len(self)}")
         view, camera = self._views[index], self._rig.camera
         T_camera_lidar = self._rig.T_camera_lidar
-        image = read_image(view.image)
-        if image.shape[:2] != (camera.height, camera.width):
-            raise ValueError(
-                f"{view.image} is {image.shape[1]}x{image.shape[0]}, its calibration is for "
-                f"{camera.width}x{camera.height}: use the images as downloaded, or open resized "
-                "ones as frames, with their own --camera"
-            )
+        image = self.image(index)
         depth = None
         if view.depth is not None:
             depth = read_depth_image(view.depth, camera.width, camera.height)
@@ -140,6 +134,20 @@ class KittiDrive(Drive):
             depth=depth,
             lidar_origin=None if T_camera_lidar is None else T_camera_lidar[:3, 3],
         )
+
+    def image(self, index: int) -> UInt8:
+        """Reads an image without its scan, uint8[H,W,3] RGB."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        view, camera = self._views[index], self._rig.camera
+        image = read_image(view.image)
+        if image.shape[:2] != (camera.height, camera.width):
+            raise ValueError(
+                f"{view.image} is {image.shape[1]}x{image.shape[0]}, its calibration is for "
+                f"{camera.width}x{camera.height}: use the images as downloaded, or open resized "
+                "ones as frames, with their own --camera"
+            )
+        return image
 
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its image."""

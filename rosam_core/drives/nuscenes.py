@@ -15,7 +15,7 @@ from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
 from rosam_core.geometry.motion import moved
 from rosam_core.geometry.projection import points_in_view
-from rosam_core.types import Camera, Float32, Float64, Frame
+from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
 
 class NuscenesDrive(Drive):
@@ -88,6 +88,22 @@ class NuscenesDrive(Drive):
 
     def __getitem__(self, index: int) -> Frame:
         known = self.glance(index)
+        image = self.image(index)
+        lidar, lidar_origin = self._lidar(int(self._rows[index]), known)
+        return Frame(
+            image=image,
+            camera=known.camera,
+            stamp_ns=known.stamp_ns,
+            T_world_camera=known.T_world_camera,
+            condition=known.condition,
+            camera_name=known.camera_name,
+            lidar=lidar,
+            lidar_origin=lidar_origin,
+        )
+
+    def image(self, index: int) -> UInt8:
+        """Reads an image without its lidar sweep, uint8[H,W,3] RGB."""
+        known = self.glance(index)
         row = self._rows[index]
         path = self.root / self._index.file[row].decode()
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -100,17 +116,7 @@ class NuscenesDrive(Drive):
                 f"{path} is {image.shape[1]}x{image.shape[0]}, the table says "
                 f"{known.camera.width}x{known.camera.height}"
             )
-        lidar, lidar_origin = self._lidar(int(row), known)
-        return Frame(
-            image=np.ascontiguousarray(image[..., ::-1], np.uint8),
-            camera=known.camera,
-            stamp_ns=known.stamp_ns,
-            T_world_camera=known.T_world_camera,
-            condition=known.condition,
-            camera_name=known.camera_name,
-            lidar=lidar,
-            lidar_origin=lidar_origin,
-        )
+        return np.ascontiguousarray(image[..., ::-1], np.uint8)
 
     def glance(self, index: int) -> Glance:
         """Returns what the tables know of a frame."""

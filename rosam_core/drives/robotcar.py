@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,29 @@ class RobotCarDrive(Drive):
             has_lidar=has_points,
             has_depth=has_points,
         )
+
+    def image(self, index: int) -> UInt8:
+        """Reads an image without its scans, uint8[H,W,3] RGB."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        return self._picture(int(self.stamps[index]))
+
+    def whole(self) -> tuple[Drive, list[int]]:
+        """Returns the whole traversal, and where the frames of the split are in it."""
+        every = copy.copy(self)
+        every.stamps = self._recorded
+        every._context = np.zeros((len(self._recorded), 3), np.int64)
+        return every, np.searchsorted(self._recorded, self.stamps).tolist()
+
+    def stated_neighbours(self, index: int) -> tuple[int, int] | None:
+        """Returns the images that the split lists before and after a frame; see `Drive`."""
+        stated = self._context[index, [0, 2]]
+        if not stated.any():
+            return None
+        place = np.searchsorted(self._recorded, stated)
+        there = np.append(self._recorded, -1)[place] == stated
+        before, after = np.where(there, place, -1).tolist()
+        return before, after
 
     def neighbour(self, index: int, step: int) -> Frame | None:
         """Reads the image before or after a frame: the split's where it says so, else the next.

@@ -23,7 +23,7 @@ from rosam_core.drives.condition_ranges import condition_at, load_ranges, sideca
 from rosam_core.geometry.motion import moved, moved_sweep
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.image_codec import decode_message
-from rosam_core.types import Camera, Float32, Float64, Frame
+from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
 __all__ = [
     "CAMERA_INFO",
@@ -116,10 +116,7 @@ class RosbagDrive(Drive):
             IndexError: Outside the drive.
             ValueError: The image does not decode.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
-        message = self._read(self.image_topic, self._images[index])
-        decoded = message.decode()
+        message, decoded = self._message(index)
         image = decode_message(decoded)
         camera = self._camera or self._camera_at(message.log_ns)
         frame_id, stamp = decoded.header.frame_id, message.stamp_ns
@@ -138,6 +135,17 @@ class RosbagDrive(Drive):
             lidar=lidar,
             lidar_origin=lidar_origin,
         )
+
+    def image(self, index: int) -> UInt8:
+        """Reads an image without its scan, uint8[H,W,3] RGB."""
+        return decode_message(self._message(index)[1])
+
+    def _message(self, index: int) -> tuple[BagMessage, Any]:
+        """Returns the message of an image, as it is recorded and decoded."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        message = self._read(self.image_topic, self._images[index])
+        return message, message.decode()
 
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its image."""

@@ -24,7 +24,8 @@ from rosam_core.evaluation.ego_vehicle import VehicleBox, check_mask, inside_box
 from rosam_core.evaluation.scoring import frame_truth
 from rosam_core.geometry.occlusion import OcclusionOptions, hidden_points
 from rosam_core.geometry.projection import points_in_view, sparse_depth
-from rosam_core.types import Camera, Float32, Float64, Frame
+from rosam_core.runtime.pointcloud import unproject
+from rosam_core.types import Camera, Float32, Frame
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class GroundTruth:
     def _cleaned(self, depth: Float32, camera: Camera) -> Float32:
         """Returns a depth image of lidar points without hidden ones and the vehicle's."""
         rows, columns = np.nonzero(np.isfinite(depth))
-        points = _points_of(depth[rows, columns], columns, rows, camera)
+        points = unproject(depth, camera)
         gone = np.zeros(len(points), bool)
         if self.options.mode == "filtered":
             gone = hidden_points(points, None, self.options.occlusion)
@@ -171,14 +172,3 @@ class GroundTruth:
             gone |= of_vehicle
         depth[rows[gone], columns[gone]] = np.nan
         return depth
-
-
-def _points_of(
-    depth: Float32, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], camera: Camera
-) -> Float32:
-    """Returns the points that pixels show, float32[N,3]; the camera has no distortion."""
-    rays: Float64 = np.stack(
-        [(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones(len(rows))],
-        axis=1,
-    )
-    return np.asarray(rays * depth[:, None], np.float32)

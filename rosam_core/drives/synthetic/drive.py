@@ -148,30 +148,37 @@ class SyntheticDrive(Drive):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        condition, recorded = self.conditions[index], self.recorded[index]
         stem = f"{index:06d}"
-        name = f"images/{condition}/{stem}{self.suffix}"
-        if recorded and condition != recorded and not (self.folder / name).is_file():
-            raise FileNotFoundError(
-                f"frame {index} of {self.name} was rendered in {recorded} only, not in "
-                f"{condition}: open the drive with the condition '{RECORDED}'"
-            )
-        image = self._read(name, cv2.IMREAD_COLOR, "uint8", 3)
+        image = self.image(index)
         T = self._poses[index].copy()
         lidar = self._read_lidar(self.folder / "lidar" / f"{stem}.npy")
         origin = None if lidar is None else T[:3, :3].T @ (lidar_position(T) - T[:3, 3])
         return Frame(
-            image=np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8),
+            image=image,
             camera=self.camera,
             stamp_ns=self._stamps[index],
             T_world_camera=T,
-            condition=condition,
+            condition=self.conditions[index],
             camera_name="camera",
             lidar=lidar,
             depth=decode_depth(self._read(f"depth/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2)),
             instances=self._read(f"instances/{stem}.png", cv2.IMREAD_UNCHANGED, "uint16", 2),
             lidar_origin=origin,
         )
+
+    def image(self, index: int) -> UInt8:
+        """Reads an image without its depth, objects and lidar, uint8[H,W,3] RGB."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        condition, recorded = self.conditions[index], self.recorded[index]
+        name = f"images/{condition}/{index:06d}{self.suffix}"
+        if recorded and condition != recorded and not (self.folder / name).is_file():
+            raise FileNotFoundError(
+                f"frame {index} of {self.name} was rendered in {recorded} only, not in "
+                f"{condition}: open the drive with the condition '{RECORDED}'"
+            )
+        image = self._read(name, cv2.IMREAD_COLOR, "uint8", 3)
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its files."""
