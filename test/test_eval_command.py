@@ -102,6 +102,38 @@ def test_table_names_its_protocol_and_both_scalings(tmp_path, capsys, model):
     assert json.loads(figures.read_text())["range_m"] == [0.1, 60.0]
 
 
+def test_boundaries_are_scored_where_depth_is_exact(tmp_path, capsys, model):
+    write_drive(tmp_path / "a", ("day-clear",), frames=1)
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    arguments = ("--model", model, "--drive", tmp_path / "a", "--json", figures, "--report", page)
+    code, out = evaluate(capsys, *arguments)
+    assert code == 0
+    # The sky in row 0 stands behind the wall: one pair a column, which a constant misses.
+    found = json.loads(figures.read_text())
+    boundaries = found["conditions"]["day-clear"]["boundaries"]
+    assert boundaries["exact"] == {
+        "frames": 1,
+        "n": WIDTH,
+        "precision": None,
+        "recall": 0,
+        "f1": 0,
+    }
+    assert found["frames"][0]["boundaries"]["n"] == WIDTH
+    row = next(line for line in out.out.splitlines() if "exact depth" in line)
+    assert row.split() == ["day-clear", "1", "exact", "depth", "-", "0.000", "0.000"]
+    assert "Occluding boundaries" in page.read_text()
+
+
+def test_between_lidar_points_boundaries_are_scored_on_demand(tmp_path, capsys, model):
+    write_tree(tmp_path / "tree")
+    figures = tmp_path / "figures.json"
+    for more, kind in (((), None), (("--lidar-boundaries",), "lidar")):
+        arguments = ("--model", model, "--drive", tmp_path / "tree", "--json", figures)
+        assert not evaluate(capsys, *arguments, *more)[0]
+        frame = json.loads(figures.read_text())["frames"][0]
+        assert frame.get("boundaries", {}).get("kind") == kind
+
+
 @pytest.mark.parametrize("crop", ["garg", "eigen", None])
 def test_only_the_crop_is_scored_and_the_table_says_so(tmp_path, capsys, model, crop):
     write_drive(tmp_path / "a", ("day-clear",), frames=1)

@@ -76,6 +76,11 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ego-mask", type=Path, metavar="FILE", help="image, white where it shows the vehicle"
     )
+    parser.add_argument(
+        "--lidar-boundaries",
+        action="store_true",
+        help="where there is no exact depth, score how depth jumps between lidar points",
+    )
     parser.add_argument("--flip", action="store_true", help="measure flip post-processing as well")
     parser.add_argument(
         "--median", action="store_true", help="print only the median-scaled figures"
@@ -136,6 +141,7 @@ def run_score(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[str, Any]) -> int:
     from rosam_core.drives.opening import find_kind, open_drives
+    from rosam_core.evaluation.boundaries import boundary_rows
     from rosam_core.evaluation.compare import frame_rows
     from rosam_core.evaluation.crops import crop_words
     from rosam_core.evaluation.ego_vehicle import read_ego_mask
@@ -162,6 +168,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         limit=args.limit,
         ground_truth=ground_truth,
         crop=args.crop,
+        lidar_boundaries=args.lidar_boundaries,
     )
     result = by_condition(found.scores)
     if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
@@ -189,6 +196,8 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         + (f"; truth: {about['truth']}" if "truth" in about else "")
     )
     print(format_table(rows))
+    if len(boundaries := boundary_rows(result)) > 1:
+        print(f"\n{format_table(boundaries)}\n")
     _print_intervals(result)
     if found.without_truth:
         print(f"{found.without_truth} frames without depth or lidar were left out")

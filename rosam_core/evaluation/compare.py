@@ -30,6 +30,7 @@ def frame_rows(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
             "condition": s.condition,
             "metric": dict(s.metric),
             "median_scaled": dict(s.scaled),
+            **({"boundaries": dict(s.boundaries)} if s.boundaries else {}),
         }
         for s in scores
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.evaluation import figures
+from rosam_core.evaluation.boundaries import boundary_rows
 from rosam_core.evaluation.crops import crop_words
 from rosam_core.evaluation.protocol import Evaluation, Predict
 from rosam_core.evaluation.report import Card, Example, Figure, Report, Table
@@ -56,6 +57,8 @@ def eval_page(
         Table("AbsRel with 95 % intervals", interval_rows(summaries), _INTERVALS),
         Table("By range", range_rows(overall["ranges"]), "Metric, all conditions together."),
     ]
+    if len(boundaries := boundary_rows(summaries)) > 1:
+        tables.append(Table("Occluding boundaries", boundaries, _BOUNDARIES, left=(0, 2)))
     by_camera = camera_rows(found.scores)
     if len(by_camera) > 2:
         tables.append(Table("By camera", by_camera, "Metric."))
@@ -91,6 +94,11 @@ def eval_page(
         max_depth_m=range_m[1],
     )
 
+
+_BOUNDARIES = (
+    "Jumps between neighbours by 5 to 25 % (Bochkovskii et al., arXiv 2410.02073): of those "
+    "predicted the share that is true, of the true ones the share that is found."
+)
 
 _INTERVALS = (
     "Bootstrap over scenes, 2000 resamples: images of one scene resemble each other, so whole "

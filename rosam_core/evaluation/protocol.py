@@ -71,6 +71,7 @@ def score_drives(
     drives: Sequence[Drive] = (),
     ground_truth: GroundTruth | None = None,
     crop: str = NO_CROP,
+    lidar_boundaries: bool = False,
 ) -> Evaluation:
     """Scores every frame of the drives at a path.
 
@@ -86,6 +87,7 @@ def score_drives(
         drives: The drives of `path`, if the caller has opened them.
         ground_truth: Makes the truth; by default the published one of the kind.
         crop: Window of the truth that is scored, see `crops`.
+        lidar_boundaries: Score boundaries between lidar points where there is no exact depth.
 
     Returns:
         The scores; a frame that cannot be read is named and counted, not fatal.
@@ -119,7 +121,9 @@ def score_drives(
         if height is None and kind in ("synthetic", "nuscenes"):  # elsewhere z = 0 is anywhere
             height = camera_height(frame)
         limits = (min_depth_m, max_depth_m)
-        score = score_image(frame, truth, prediction, *limits, height, scene, flipped)
+        score = score_image(
+            frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries
+        )
         found.scores.append(score)
         found.places.append((drive, index))
     if not found.scores:

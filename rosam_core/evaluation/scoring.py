@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rosam_core.evaluation.boundaries import boundary_scores, mean_boundaries
 from rosam_core.evaluation.calibration import Reliability, ause
 from rosam_core.evaluation.flat_ground import flat_ground_depth
 from rosam_core.evaluation.intervals import scene_interval
@@ -57,6 +58,7 @@ class ImageScore:
         scene: Drive or scene the image belongs to.
         flipped: `depth_metrics` with flip post-processing, None if it was not asked for.
         flipped_scaled: The same after median scaling.
+        boundaries: `boundary_scores` of the metres as published; None if they are not known.
     """
 
     condition: str
@@ -72,6 +74,7 @@ class ImageScore:
     scene: str = ""
     flipped: Mapping[str, float] | None = None
     flipped_scaled: Mapping[str, float] | None = None
+    boundaries: Mapping[str, Any] | None = None
 
 
 def frame_truth(frame: Frame, rounding: str = "nearest") -> Float32 | None:
@@ -113,6 +116,7 @@ def score_image(
     camera_height_m: float | None = None,
     scene: str = "",
     flipped: DepthPrediction | None = None,
+    lidar_boundaries: bool = False,
 ) -> ImageScore:
     """Scores one prediction, metric and median-scaled, with its confidence and the baseline.
 
@@ -125,19 +129,14 @@ def score_image(
         camera_height_m: Height for the flat-ground baseline [m]; None leaves it out.
         scene: Drive or scene the frame belongs to.
         flipped: The prediction with flip post-processing, or None.
+        lidar_boundaries: Score boundaries where the truth is sparse, too.
     """
     height, width = truth.shape
     limits = (min_depth_m, max_depth_m)
     # Of lidar a few thousand of a million pixels: everything below is done with those alone.
     scored = np.flatnonzero(scored_pixels(truth, *limits))
-    g, depth, confidence = (
-        values.ravel()[scored]
-        for values in (
-            truth,
-            _sized(prediction.depth, truth),
-            _sized(prediction.confidence, truth),
-        )
-    )
+    whole, certainty = (_sized(a, truth) for a in (prediction.depth, prediction.confidence))
+    g, depth, confidence = (values.ravel()[scored] for values in (truth, whole, certainty))
     other = None if flipped is None else _sized(flipped.depth, truth).ravel()[scored]
     flat = None
     if camera_height_m is not None:
@@ -148,6 +147,9 @@ def score_image(
     clamped = np.clip(depth[known], *limits)  # +Inf becomes the end of the range
     c = np.clip(confidence[known], 0, 1)
     error = np.abs(clamped - known_g) / known_g
+    boundaries = None
+    if frame.depth is not None or lidar_boundaries:
+        boundaries = boundary_scores(truth, whole, *limits, frame.instances, lidar_boundaries)
     return ImageScore(
         condition=frame.condition,
         camera_name=frame.camera_name,
@@ -162,6 +164,7 @@ def score_image(
         scene=scene,
         flipped=None if other is None else depth_metrics(g, other, *limits),
         flipped_scaled=None if other is None else depth_metrics(g, other, *limits, True),
+        boundaries=boundaries,
     )
 
 
@@ -182,7 +185,7 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
         were measured), `intervals` (95 %, over scenes; None with a single scene), `ranges`
         (`mean_range_errors`), `ece`, `ause`, `reliability` and, where the camera height is known,
         `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
-        over AbsRel of the model, metric).
+        over AbsRel of the model, metric), and `boundaries` (`mean_boundaries`) where known.
     """
     if not scores:
         raise ValueError("no images to summarise")
@@ -201,6 +204,8 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
         },
     }
     result["ranges"] = mean_range_errors([s.ranges for s in scores if s.ranges])
+    if boundaries := mean_boundaries([s.boundaries for s in scores]):
+        result["boundaries"] = boundaries
     result["scenes"] = len({s.scene for s in scores})
     result["intervals"] = {
         scaling: {
