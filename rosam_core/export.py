@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import onnxscript.ir
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from rosam_core.checkpoint import load_checkpoint
 from rosam_core.config import from_mapping
+from rosam_core.engines.parity import probe_images
 from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
 from rosam_core.types import ModelCard, card_path, file_sha256
@@ -249,29 +249,6 @@ def compare_with_torch(
             f"{CONFIDENCE_TOLERANCE})"
         )
     return {"depth_error": depth_error, "confidence_error": confidence_error, "images": images}
-
-
-def probe_images(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Returns uint8[8,h,w,3]: road-like pictures by day and night, bars, noise, black, white."""
-    width, height = size
-    rng = np.random.default_rng(0)
-    y = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    pictures = []
-    for brightness in (1.0, 0.5, 0.15, 0.05):
-        sky, road = np.array([0.6, 0.75, 0.95]), np.array([0.35, 0.34, 0.33])
-        scene = np.where(y < 0.45, sky * (1 - 0.4 * y), road * (0.6 + 0.4 * y))
-        scene = np.broadcast_to(scene, (height, width, 3)).copy()
-        for _ in range(12):
-            w, h = rng.integers(6, width // 4), rng.integers(6, height // 2)
-            left, top = rng.integers(0, width - w), rng.integers(0, height - h)
-            scene[top : top + h, left : left + w] = rng.uniform(0, 1, 3)
-        scene += rng.normal(0, 0.03, scene.shape)
-        pictures.append(np.clip(scene * brightness * 255, 0, 255))
-    bars = pictures[0].copy()
-    bars[: height // 8], bars[-height // 8 :] = 0, 0
-    noise = rng.integers(0, 256, (height, width, 3))
-    black, white = np.zeros((height, width, 3)), np.full((height, width, 3), 255)
-    return np.stack([*pictures, bars, noise, black, white]).astype(np.uint8)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

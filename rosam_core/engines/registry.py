@@ -41,8 +41,9 @@ def load_engine(
 ) -> DepthEngine:
     """Loads a model file and its card into an engine.
 
-    `auto` is ONNX Runtime on CUDA where it works and on the CPU otherwise; one logged line says
-    which, and a CUDA that is there but does not start is a warning with its remedy.
+    `auto` is TensorRT where `rosam engine` has built an engine of this model, else ONNX Runtime on
+    CUDA where it works and on the CPU otherwise; one logged line says which, and an engine or a
+    CUDA that is there but does not start is a warning with its remedy.
 
     Args:
         model: The ONNX file; its card lies beside it.
@@ -58,14 +59,12 @@ def load_engine(
     name = "onnx-cpu" if engine == "onnx" else engine
     if name not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
-    if name == "tensorrt":
-        raise ValueError(
-            "engine 'tensorrt' is not part of this version yet: use 'onnx-cuda' on a GPU or 'auto'"
-        )
     model = Path(model)
     card = load_card(model, verify)
     if name == "openvino":
         return _openvino(model, card, threads)
+    if name == "tensorrt":
+        return _tensorrt(model, card)
     from rosam_core.engines.onnx_engine import OnnxEngine
 
     if name == "onnx-cpu":
@@ -82,7 +81,15 @@ def _auto(model: Path, card: ModelCard, threads: int, spinning: bool) -> DepthEn
     import onnxruntime as ort
 
     from rosam_core.engines.onnx_engine import PROVIDERS, OnnxEngine
+    from rosam_core.engines.tensorrt_engine import is_cached
 
+    if is_cached(card):
+        try:
+            engine = _tensorrt(model, card)
+            logger.info("engine auto: %s for %s", engine.name, model.name)
+            return engine
+        except (ValueError, RuntimeError) as error:
+            logger.warning("engine auto: an engine was built but is not used: %s", error)
     if PROVIDERS["cuda"] in ort.get_available_providers():
         try:
             loaded = OnnxEngine(model, card, "cuda", threads, spinning)
@@ -103,3 +110,12 @@ def _openvino(model: Path, card: ModelCard, threads: int) -> DepthEngine:
     from rosam_core.engines.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(model, card, threads)
+
+
+def _tensorrt(model: Path, card: ModelCard) -> DepthEngine:
+    from rosam_core.engines.tensorrt_engine import open_engine
+
+    try:
+        return open_engine(model, card)
+    except RuntimeError as error:
+        raise ValueError(f"engine 'tensorrt' is not usable here: {error}") from error
