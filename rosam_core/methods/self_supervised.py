@@ -1,0 +1,116 @@
+"""Self-supervised training on video by day: stage 0 of RoSAMDepth, which makes `Phi_day`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rosam_core.geometry.rigid import inverse_transform, transform_from_axis_angle
+from rosam_core.losses.photometric import auto_mask, minimum_over_sources, photometric_error
+from rosam_core.losses.smoothness import edge_aware_smoothness
+from rosam_core.losses.velocity import velocity_error
+from rosam_core.methods.base import Batch, Term
+from rosam_core.methods.neighbours import neighbour_error, view_depth
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfSupervisedOptions:
+    """Weights of the self-supervised losses."""
+
+    smoothness_weight: float = 0.001  # at the finest scale, halved with each coarser one
+    velocity_weight: float = 0.05  # per metre; our choice
+
+
+class SelfSupervised(nn.Module):
+    """Trains depth and motion together on three consecutive frames.
+
+    Batches hold `image` float[b,3,h,w] in [0, 1] with the photometric augmentation, and `clean`,
+    the same without; `sources` float[b,2,3,h,w], the frames before and after it, anything where
+    bool[b,2] `source_known` is False; `K` float[b,3,3] [px]; `T_source_target` float[b,2,4,4],
+    poses of the recording, NaN where they are not known. Of these only the distance is used,
+    which sets the scale.
+
+    The likelihood's scale, which becomes confidence, is not trained here: there is no truth to
+    measure an error by.
+
+    Args:
+        student: A model of `rosam_core.models`.
+        pose: `rosam_core.models.pose.PoseNetwork`, or what has its `forward`.
+        options: Weights.
+        canonical_focal_px: Focal length for which the student's output is metres [px].
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        pose: nn.Module,
+        options: SelfSupervisedOptions,
+        canonical_focal_px: float,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.pose = pose
+        self.options = options
+        self.canonical_focal_px = canonical_focal_px
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Term]:
+        """Returns `losses(batch, step)`; Fabric calls a method through here."""
+        return self.losses(batch, step)
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Term]:
+        """Returns `photometric_0`, `smoothness_0`, ... (finest first) and `velocity`.
+
+        Args:
+            batch: See the class.
+            step: Not used.
+        """
+        clean = batch["clean"]
+        scales = self.student(batch["image"])["scales"]
+        T_source_target, translation = self._motion(batch)
+        still_error, judged = _error_without_motion(batch)
+        terms = {}
+        for level, (log_depth, _) in enumerate(scales):
+            # Coarse depth is compared at full size, where textures are (Godard et al., 3.2).
+            full = functional.interpolate(
+                log_depth, size=clean.shape[-2:], mode="bilinear", align_corners=False
+            )
+            depth = view_depth(torch.exp(full), batch, self.canonical_focal_px)
+            error, seen = neighbour_error(batch, depth, T_source_target)
+            # A masked pixel keeps its error without motion, which has no gradient: were it left
+            # out, explaining one more pixel, but not perfectly, would raise the mean.
+            is_explained = seen & auto_mask(error, still_error)
+            loss = torch.where(is_explained, error, still_error)
+            terms[f"photometric_{level}"] = Term(loss, 1 / len(scales), judged)
+            small = functional.interpolate(clean, size=log_depth.shape[-2:], mode="area")
+            smoothness = edge_aware_smoothness(torch.exp(-log_depth), small)
+            weight = self.options.smoothness_weight / 2**level / len(scales)
+            terms[f"smoothness_{level}"] = Term(smoothness, weight)
+        distance = torch.linalg.vector_norm(batch["T_source_target"][:, :, :3, 3], dim=-1)
+        distance = distance.masked_fill(~batch["source_known"], torch.nan)
+        error, known = velocity_error(translation.flatten(0, 1), distance.flatten())
+        terms["velocity"] = Term(error, self.options.velocity_weight, known)
+        return terms
+
+    def _motion(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns T_source_target float[b,2,4,4] and the network's translations float[b,2,3].
+
+        The network always sees the earlier frame first: forward driving looks the same to it
+        whichever of the two is the target.
+        """
+        clean, (before, after) = batch["clean"], batch["sources"].unbind(1)
+        motion = self.pose(torch.cat([before, clean]), torch.cat([clean, after]))
+        T_later_earlier = transform_from_axis_angle(motion[:, :3], motion[:, 3:])
+        T_target_before, T_after_target = T_later_earlier.chunk(2)
+        T_source_target = torch.stack([inverse_transform(T_target_before), T_after_target], dim=1)
+        return T_source_target, torch.stack(motion[:, 3:].chunk(2), dim=1)
+
+
+def _error_without_motion(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Returns the least photometric error of the sources as they are, and where there is one."""
+    sources = batch["sources"].unbind(1)
+    errors = torch.cat([photometric_error(batch["clean"], source) for source in sources], dim=1)
+    known = batch["source_known"][:, :, None, None].expand_as(errors)
+    return minimum_over_sources(errors, known)

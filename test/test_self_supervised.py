@@ -1,0 +1,213 @@
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn
+
+from rosam_core.methods.self_supervised import SelfSupervised, SelfSupervisedOptions
+from rosam_core.models import create_model
+from rosam_core.models.pose import PoseNetwork
+
+pytestmark = pytest.mark.torch
+
+H, W, FOCAL, DEPTH_M, STEP_M = 64, 96, 80.0, 10.0, 0.5  # 4 px between frames
+
+
+def textured(width, seed=0):
+    """A smooth random picture, float[3,H,width]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, H // 8, width // 8, generator=generator)
+    return nn.functional.interpolate(coarse, size=(H, width), mode="bicubic")[0].clamp(0, 1)
+
+
+def batch_of_a_wall(count=2):
+    """A camera that moves to the right past a wall: the image moves 4 px a frame to the left."""
+    shift = round(FOCAL * STEP_M / DEPTH_M)
+    walls = [textured(W + 16, seed) for seed in range(count)]
+    before, image, after = (
+        torch.stack([wall[:, :, start : start + W] for wall in walls])
+        for start in (4, 4 + shift, 4 + 2 * shift)
+    )
+    K = torch.tensor([[FOCAL, 0, W / 2], [0, FOCAL, H / 2], [0, 0, 1]])
+    return {
+        "image": image,
+        "clean": image,
+        "sources": torch.stack([before, after], dim=1),
+        "source_known": torch.ones(count, 2, dtype=torch.bool),
+        "K": K.expand(count, 3, 3),
+        "T_source_target": recorded_motion(STEP_M, count),
+    }
+
+
+def recorded_motion(step, count=2):
+    """Poses of the frames before and after as seen from the middle one, float[count,2,4,4]."""
+    T = torch.eye(4).repeat(count, 2, 1, 1)
+    T[:, 0, 0, 3], T[:, 1, 0, 3] = step, -step
+    return T
+
+
+class EvenDepth(nn.Module):
+    """Answers with one depth at two scales."""
+
+    def __init__(self, depth_m):
+        super().__init__()
+        self.log_depth = nn.Parameter(torch.tensor(math.log(depth_m)))
+
+    def forward(self, images):
+        b, _, h, w = images.shape
+        maps = [self.log_depth.expand(b, 1, h // k, w // k) for k in (1, 2)]
+        return {"scales": [(x, torch.zeros_like(x)) for x in maps]}
+
+
+class KnownMotion(nn.Module):
+    """Answers with one motion for every pair and remembers what it was shown."""
+
+    def __init__(self, translation):
+        super().__init__()
+        self.motion = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, *translation]))
+
+    def forward(self, earlier, later):
+        self.shown = (earlier, later)
+        return self.motion.expand(len(earlier), 6)
+
+
+def method(depth_m=DEPTH_M, translation=(-STEP_M, 0.0, 0.0), canonical=FOCAL):
+    # The later camera stands further right: points move to the left in its frame.
+    return SelfSupervised(
+        EvenDepth(depth_m), KnownMotion(translation), SelfSupervisedOptions(), canonical
+    )
+
+
+def total(terms):
+    return sum(term.weight * term.mean() for term in terms.values())
+
+
+def test_true_depth_and_motion_explain_both_neighbours():
+    terms = method().losses(batch_of_a_wall(), 0)
+    assert set(terms) == {
+        *("photometric_0", "photometric_1", "smoothness_0", "smoothness_1", "velocity")
+    }
+    for level in (0, 1):
+        assert terms[f"photometric_{level}"].counted.all()
+        assert terms[f"photometric_{level}"].mean() < 1e-4
+    assert terms["velocity"].mean() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("depth_m", "translation"),
+    [(20.0, (-STEP_M, 0, 0)), (6.0, (-STEP_M, 0, 0)), (DEPTH_M, (0.1, 0, 0))],
+)
+def test_wrong_depth_or_motion_costs(depth_m, translation):
+    terms = method(depth_m, translation).losses(batch_of_a_wall(), 0)
+    assert terms["photometric_0"].map.mean() > 0.02
+
+
+def test_the_network_sees_the_earlier_frame_first():
+    batch, trained = batch_of_a_wall(1), method()
+    trained.losses(batch, 0)
+    earlier, later = trained.pose.shown
+    before, after = batch["sources"].unbind(1)
+    torch.testing.assert_close(earlier, torch.cat([before, batch["image"]]))
+    torch.testing.assert_close(later, torch.cat([batch["image"], after]))
+
+
+def test_depth_scales_with_the_focal_length():
+    """Output for half the focal length: half the depth is the same."""
+    terms = method(DEPTH_M / 2, canonical=FOCAL / 2).losses(batch_of_a_wall(), 0)
+    assert terms["photometric_0"].mean() < 1e-4
+
+
+def test_one_known_neighbour_is_enough_and_none_is_no_loss():
+    batch = batch_of_a_wall(2)
+    batch["source_known"] = torch.tensor([[False, True], [False, False]])
+    batch["sources"][~batch["source_known"]] = 0.0
+    terms = method().losses(batch, 0)
+    photometric = terms["photometric_0"]
+    assert photometric.counted[0].all()
+    # What comes into view between the image and its one neighbour stays unexplained.
+    assert photometric.map[0, ..., 6:].mean() < 1e-3
+    assert photometric.map[0, ..., :3].mean() > 0.02
+    assert not photometric.counted[1].any()
+    assert terms["velocity"].counted.tolist() == [False, True, False, False]
+
+
+def test_a_camera_that_stands_still_teaches_nothing():
+    batch = batch_of_a_wall()
+    batch["sources"] = batch["image"][:, None].expand(-1, 2, -1, -1, -1)
+    trained = method()
+    terms = trained.losses(batch, 0)
+    assert terms["photometric_0"].map.max() == 0
+    terms["photometric_0"].mean().backward()
+    assert trained.student.log_depth.grad == 0
+
+
+def test_speed_sets_the_scale():
+    """Twice the depth with twice the step explains the images as well: only the speed tells."""
+    terms = method(2 * DEPTH_M, (-2 * STEP_M, 0, 0)).losses(batch_of_a_wall(), 0)
+    assert terms["photometric_0"].mean() < 1e-4
+    assert terms["velocity"].mean().item() == pytest.approx(STEP_M)
+    unknown = batch_of_a_wall()
+    unknown["T_source_target"][:] = math.nan
+    assert method(2 * DEPTH_M, (-1.0, 0, 0)).losses(unknown, 0)["velocity"].mean() == 0
+
+
+@pytest.mark.parametrize(("depth_m", "step"), [(8.5, STEP_M), (12.0, STEP_M)])
+def test_descent_leads_towards_the_true_depth(depth_m, step):
+    trained = method(depth_m, (-step, 0.0, 0.0))
+    total(trained.losses(batch_of_a_wall(), 0)).backward()
+    assert (trained.student.log_depth.grad < 0) == (depth_m < DEPTH_M)
+
+
+@pytest.mark.parametrize("step", [0.42, 0.6])
+def test_descent_leads_towards_the_true_step_even_without_a_measured_one(step):
+    trained, batch = method(DEPTH_M, (-step, 0.0, 0.0)), batch_of_a_wall()
+    batch["T_source_target"][:] = math.nan
+    total(trained.losses(batch, 0)).backward()
+    assert (trained.pose.motion.grad[3] > 0) == (step < STEP_M)
+
+
+def test_two_steps_of_the_real_networks_lower_the_loss():
+    torch.manual_seed(0)
+    trained = SelfSupervised(
+        create_model("resnet18"), PoseNetwork(), SelfSupervisedOptions(), FOCAL
+    ).train()
+    optimiser = torch.optim.Adam(trained.parameters(), 1e-4)
+    batch, found = batch_of_a_wall(2), []
+    for step in range(3):
+        loss = total(trained(batch, step))
+        found.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        for name, parameter in trained.named_parameters():
+            # Nothing here trains the confidence: its half of a head has a gradient of zero.
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+        optimiser.step()
+    assert found[2] < found[1] < found[0]
+
+
+def test_pose_network_starts_near_no_motion_and_knows_which_frame_is_which():
+    torch.manual_seed(0)
+    network = PoseNetwork().eval()
+    first, second = textured(96, 1)[None], textured(96, 2)[None]
+    with torch.no_grad():
+        forward, backward = network(first, second), network(second, first)
+    assert forward.shape == (1, 6)
+    assert forward.abs().max() < 0.05
+    assert (forward - backward).abs().max() > 1e-7
+
+
+def test_pose_network_loads_published_encoder_weights(tmp_path):
+    from rosam_core.models.resnet18 import ResNet18Encoder
+
+    encoder = ResNet18Encoder()
+    torch.save(encoder.state_dict() | {"fc.weight": torch.zeros(10, 512)}, tmp_path / "r18.pth")
+    network = PoseNetwork(tmp_path / "r18.pth")
+    weight = network.encoder.conv1.weight
+    torch.testing.assert_close(weight[:, :3], encoder.conv1.weight / 2)
+    torch.testing.assert_close(weight[:, 3:], encoder.conv1.weight / 2)
+    torch.testing.assert_close(
+        network.encoder.layer4[1].conv2.weight, encoder.layer4[1].conv2.weight
+    )
