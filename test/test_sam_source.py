@@ -1,7 +1,9 @@
 """Segment-Anything through the library's own generator, with a tiny random model."""
 
+import argparse
 import builtins
 import dataclasses
+import json
 import sys
 
 import numpy as np
@@ -10,8 +12,12 @@ import pytest
 pytest.importorskip("torch")
 import sam_support
 import torch
+from region_samples import START_NS, write_synthetic_drive
 
-from rosam_core.priors.region_map import is_compact, region_map
+from rosam_core.cli import main
+from rosam_core.commands import masks
+from rosam_core.drives.opening import open_drives
+from rosam_core.priors.region_map import is_compact, read_map, region_map
 from rosam_core.priors.sam import MODELS, MemoryLimitError, SamSettings, SamSource
 from rosam_core.types import file_sha256
 
@@ -58,23 +64,23 @@ def test_the_map_is_that_of_the_generator_s_masks(image, rule):
     generator = library.SamAutomaticMaskGenerator(
         sam_support.tiny_sam(), **OPEN.generator_settings()
     )
-    masks = [found["segmentation"] for found in generator.generate(image)]
-    assert len(masks) > 10
-    assert np.array_equal(regions, region_map(masks, (48, 80), rule))
+    each = [found["segmentation"] for found in generator.generate(image)]
+    assert len(each) > 10
+    assert np.array_equal(regions, region_map(each, (48, 80), rule))
     assert regions.shape == (48, 80)
     assert regions.max() >= 2
     assert is_compact(regions)
 
 
 def test_settings_reach_the_generator(image):
-    def masks(**changes):
+    def found(**changes):
         source = SamSource(sam_support.tiny_sam(), dataclasses.replace(OPEN, **changes))
         return source.generator.generate(image)
 
-    everything = masks()
-    assert len(masks(points_per_side=2)) < len(everything)
-    assert len(masks(box_nms_thresh=0.5)) < len(everything)
-    assert masks(pred_iou_thresh=1) == []
+    everything = found()
+    assert len(found(points_per_side=2)) < len(everything)
+    assert len(found(box_nms_thresh=0.5)) < len(everything)
+    assert found(pred_iou_thresh=1) == []
     assert not SamSource(sam_support.tiny_sam()).regions(image).any()
 
 
@@ -130,6 +136,44 @@ def test_a_checkpoint_is_loaded_and_recorded(tmp_path, registry, image):
         "settings": dataclasses.asdict(settings),
         "checkpoint_sha256": file_sha256(path),
     }
+
+
+def test_the_command_makes_maps_with_a_checkpoint(tmp_path, registry, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path, out = tmp_path / "sam.pth", tmp_path / "maps"
+    torch.save(sam_support.tiny_sam().state_dict(), path)
+    drive = write_synthetic_drive(tmp_path / "town", 2)
+    settings = [
+        f"{name}={value}"
+        for name, value in dataclasses.asdict(OPEN).items()
+        if value != getattr(SamSettings(), name)
+    ]
+    more = ["--source", "sam", "--checkpoint", str(path), "--points-per-batch", "5"]
+    words = ["masks", str(drive), "-o", str(out), *more, "model=vit_b", *settings]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "2 maps made" in told.out
+    assert "no GPU found, Segment-Anything runs on the CPU" in told.err
+    source = SamSource(sam_support.tiny_sam(), OPEN)
+    expected = source.regions(open_drives(drive)[0][0].image)
+    assert np.array_equal(read_map(out / "town" / "camera" / f"{START_NS}.png"), expected)
+    index = json.loads((out / "town" / "regions.json").read_text())
+    assert index["checkpoint_sha256"] == file_sha256(path)
+    # Points in a batch are no setting: a run may go on with fewer.
+    assert main([*words, "--points-per-batch", "3"]) == 0
+    assert main(["masks", "verify", str(drive), "-o", str(out)]) == 0
+    torch.save(sam_support.tiny_sam(seed=1).state_dict(), path)
+    assert main(words) == 1
+    assert "holds maps made otherwise (checkpoint_sha256 " in capsys.readouterr().err
+
+
+def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    told = {name: masks._device(argparse.Namespace(device=name)) for name in (None, "cuda", "cpu")}
+    assert told == {None: "cuda:3", "cuda": "cuda:3", "cpu": "cpu"}
+    named = masks._device(argparse.Namespace(device="cuda:1"))
+    assert named == "cuda:1"
 
 
 def test_a_wrong_checkpoint_is_named(tmp_path, registry):
