@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import numpy.typing as npt
+import torch
 from torch import nn
 
 from rosam_core.checkpoint import load_student_weights
+from rosam_core.drives.base import Drive
+from rosam_core.drives.opening import DriveOptions, find_kind, open_drives
+from rosam_core.drives.recorded_samples import RecordedSamples
 from rosam_core.drives.training_samples import (
+    DriveIndex,
+    PairedSamples,
     TrainingSamples,
     ValidationSamples,
     find_training_drives,
     shared_worlds,
 )
+from rosam_core.drives.video_samples import RecordedValidation, VideoSamples
+from rosam_core.evaluation.student import Validation
+from rosam_core.loader import Samples
 from rosam_core.methods.base import Method
+from rosam_core.methods.rosam_depth import RosamDepth, RosamOptions
+from rosam_core.methods.self_supervised import SelfSupervised
 from rosam_core.methods.supervised import Supervised
+from rosam_core.methods.syn2real import AdaptationOptions, RealAdaptation, SyntheticAdaptation
 from rosam_core.models import create_model
-from rosam_core.recipe import Recipe
+from rosam_core.models.pose import PoseNetwork
+from rosam_core.recipe import Recipe, VideoOptions
 
 log = logging.getLogger(__name__)
 
 
-class Samples(Protocol):
-    """An endless sequence of training samples, the same from any process."""
-
-    def __getitem__(self, position: int) -> dict[str, npt.NDArray[Any]]:
-        """Returns sample `position` >= 0; images as uint8[3,h,w], and `focal` float32[]."""
-        ...
-
-    def name(self, position: int) -> str:
-        """Returns drive/frame of a sample, for messages."""
-        ...
-
-
-def training_data(recipe: Recipe) -> tuple[Samples, ValidationSamples]:
-    """Returns the samples to train on, and those to validate with.
+def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
+    """Returns the samples to train on, and those to validate with, None if none are named.
 
     Raises:
         FileNotFoundError: Drives are missing.
@@ -45,33 +45,114 @@ def training_data(recipe: Recipe) -> tuple[Samples, ValidationSamples]:
     """
     data = recipe.data
     size = (data.width, data.height)
-    drives, held_out = (find_training_drives(d) for d in (data.drives, data.val_drives))
-    if shared := shared_worlds(drives, held_out):
-        log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)
-    samples = TrainingSamples(
-        drives, size, data.target, recipe.augmentation, recipe.seed, data.condition_weights
+    if recipe.method in ("supervised", "synthetic_adaptation"):
+        drives = find_training_drives(data.drives)
+        kind = TrainingSamples if recipe.method == "supervised" else PairedSamples
+        samples: Samples = kind(
+            drives, size, data.target, recipe.augmentation, recipe.seed, data.condition_weights
+        )
+        return samples, _validation(recipe, drives)
+    video = data.video
+    recorded = RecordedSamples(
+        _recorded_drives(data.drives, video),
+        size,
+        view=video.view,
+        look=recipe.augmentation,
+        neighbours=video.neighbours,
+        regions=Path(video.regions) if video.regions else None,
+        with_depth=False,
+        seed=recipe.seed,
     )
-    return samples, ValidationSamples(held_out, size, data.target, recipe.train.val_samples)
+    return VideoSamples(recorded), _validation(recipe, [])
 
 
 def networks(recipe: Recipe) -> dict[str, nn.Module]:
     """Returns every network that is trained, by name; the one that ships is `"student"`.
 
+    Real adaptation starts from its teacher unless the recipe says otherwise.
+
     Raises:
         FileNotFoundError: Weights to start from are missing.
         ValueError: They are of another network, or there is no such model.
     """
-    student = create_model(recipe.model.name, encoder_checkpoint=recipe.model.encoder_checkpoint)
-    if recipe.model.init:
-        load_student_weights(student, recipe.model.init)
+    model = recipe.model
+    student = create_model(model.name, encoder_checkpoint=model.encoder_checkpoint)
+    start = model.init
+    if start is None and recipe.method in ("real_adaptation", "rosam_depth"):
+        start = _adaptation(recipe).teacher
+    if start:
+        load_student_weights(student, start)
+    if recipe.method == "self_supervised":
+        return {"student": student, "pose": PoseNetwork(model.pose_checkpoint)}
     return {"student": student}
 
 
-def create_method(recipe: Recipe, trained: Mapping[str, nn.Module]) -> Method:
+def create_method(
+    recipe: Recipe, trained: Mapping[str, nn.Module], device: torch.device
+) -> Method:
     """Returns the method of a recipe.
 
     Args:
         recipe: Names it and holds its options.
         trained: `networks(recipe)`, on the device, wrapped for several processes.
+        device: Where the frozen networks go.
+
+    Raises:
+        FileNotFoundError: The weights of a frozen network are missing.
+        ValueError: They do not fit, or are not named.
     """
-    return Supervised(trained["student"], recipe.supervised)
+    student, focal = trained["student"], recipe.data.canonical_focal_px
+    if recipe.method == "supervised":
+        return Supervised(student, recipe.supervised)
+    if recipe.method == "self_supervised":
+        return SelfSupervised(student, trained["pose"], recipe.self_supervised, focal)
+    options = _adaptation(recipe)
+    teacher = _frozen(recipe, options.teacher, "teacher", device)
+    if recipe.method == "synthetic_adaptation":
+        return SyntheticAdaptation(student, teacher, options).to(device)
+    day = _frozen(recipe, options.day, "day", device) if options.day else None
+    if isinstance(options, RosamOptions):
+        return RosamDepth(student, teacher, day, options, focal).to(device)
+    return RealAdaptation(student, teacher, day, options).to(device)
+
+
+def _adaptation(recipe: Recipe) -> AdaptationOptions:
+    return recipe.rosam_depth if recipe.method == "rosam_depth" else recipe.adaptation
+
+
+def _frozen(recipe: Recipe, weights: str | None, role: str, device: torch.device) -> nn.Module:
+    if not weights:
+        section = "rosam_depth" if recipe.method == "rosam_depth" else "adaptation"
+        raise ValueError(
+            f"{recipe.method} needs {section}.{role}: a checkpoint of `rosam train`, or an ONNX "
+            "file that `rosam export` wrote"
+        )
+    network = create_model(recipe.model.name)
+    load_student_weights(network, weights)
+    return network.to(device)
+
+
+def _recorded_drives(path: str, video: VideoOptions) -> list[Drive]:
+    options = DriveOptions(
+        fov_deg=video.fov_deg,
+        nuscenes_split=video.nuscenes_split,
+        nuscenes_camera=(video.nuscenes_camera,) if video.nuscenes_camera else None,
+        nuscenes_sweeps=video.nuscenes_sweeps or None,
+        robotcar_split=video.robotcar_split,
+    )
+    conditions = [c.strip() for c in video.conditions.split(",") if c.strip()]
+    return open_drives(path, video.kind, conditions, options)
+
+
+def _validation(recipe: Recipe, drives: Sequence[DriveIndex]) -> Validation | None:
+    data, limit = recipe.data, recipe.train.val_samples
+    size = (data.width, data.height)
+    if not data.val_drives:
+        return None
+    if find_kind(Path(data.val_drives)) != "synthetic":
+        recorded = open_drives(data.val_drives, options=DriveOptions(fov_deg=data.video.fov_deg))
+        return RecordedValidation(recorded, size, data.target, limit)
+    held_out = find_training_drives(data.val_drives)
+    if shared := shared_worlds(drives, held_out):
+        log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)
+    return ValidationSamples(held_out, size, data.target, limit)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rosam_core.drives.training_samples import TrainingSamples
+
+class Samples(Protocol):
+    """An endless sequence of training samples, the same from any process."""
+
+    def __getitem__(self, position: int) -> dict[str, npt.NDArray[Any]]:
+        """Returns sample `position` >= 0; images as uint8[3,h,w], and `focal` float32[]."""
+        ...
+
+    def name(self, position: int) -> str:
+        """Returns drive/frame of a sample, for messages."""
+        ...
 
 
 def batches(
-    samples: TrainingSamples,
+    samples: Samples,
     step: int,
     size: int,
     workers: int,
@@ -55,15 +66,17 @@ def to_device(
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     layout = torch.channels_last if channels_last else torch.contiguous_format
     for name, tensor in moved.items():
-        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # an image
-            moved[name] = (tensor.float() / 255).contiguous(memory_format=layout)
+        if tensor.dtype == torch.uint8:  # images
+            moved[name] = tensor.float() / 255
+            if tensor.ndim == 4:
+                moved[name] = moved[name].contiguous(memory_format=layout)
     return moved
 
 
 class _Samples(Dataset[dict[str, Any]]):
     """Torch's view of samples; adds nothing."""
 
-    def __init__(self, samples: TrainingSamples) -> None:
+    def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
     def __getitem__(self, position: int) -> dict[str, Any]:

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 
 from rosam_core.drives.augmentation import AugmentationOptions
+from rosam_core.drives.neighbours import NeighbourOptions
+from rosam_core.drives.recorded_samples import ViewOptions
 from rosam_core.drives.training_samples import DepthTarget
+from rosam_core.methods.rosam_depth import RosamOptions
+from rosam_core.methods.self_supervised import SelfSupervisedOptions
 from rosam_core.methods.supervised import SupervisedOptions
+from rosam_core.methods.syn2real import AdaptationOptions
+
+METHODS = (
+    "supervised",
+    "self_supervised",
+    "synthetic_adaptation",
+    "real_adaptation",
+    "rosam_depth",
+)
+"""Every method by the name that recipes use."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,20 +31,38 @@ class ModelOptions:
     name: str = "light"  # light | resnet18
     encoder_checkpoint: str | None = None  # ImageNet weights as timm/torchvision name them
     init: str | None = None  # start from a checkpoint's averaged weights, or an exported .onnx
+    pose_checkpoint: str | None = None  # ImageNet ResNet-18 of the pose network
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoOptions:
+    """How drives are read by what learns from video; see `rosam drive info --help`."""
+
+    kind: str = "auto"
+    conditions: str = ""  # of synthetic drives, which renderings, as in day-clear,night; "" = all
+    fov_deg: float | None = None  # of images, a video or a bag without intrinsics
+    nuscenes_split: str | None = None
+    nuscenes_camera: str | None = None  # one, such as CAM_FRONT; null = all six
+    nuscenes_sweeps: bool = False  # 12 Hz instead of 2 Hz
+    robotcar_split: str | None = None
+    regions: str | None = None  # folder that `rosam masks` wrote
+    view: ViewOptions = dataclasses.field(default_factory=ViewOptions)
+    neighbours: NeighbourOptions = dataclasses.field(default_factory=NeighbourOptions)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
     """Which drives, and at what size."""
 
-    drives: str = "data/synthetic/train"  # folder of drives made by `rosam synth`
-    val_drives: str = "data/synthetic/val"  # held-out drives, other seeds
+    drives: str = "data/synthetic/train"  # of `rosam synth`, or, for video, any
+    val_drives: str | None = "data/synthetic/val"  # held out, with depth; null = no validation
     width: int = 320
     height: int = 192
     canonical_focal_px: float = 288.0  # focal length, at network size, of metric output
     min_depth_m: float = 0.5
     max_depth_m: float = 100.0
     condition_weights: dict[str, float] = dataclasses.field(default_factory=dict)  # default 1
+    video: VideoOptions = dataclasses.field(default_factory=VideoOptions)
     workers: int = 1  # loader processes; 0 loads in the training process
 
     def __post_init__(self) -> None:
@@ -77,8 +110,15 @@ class Recipe:
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
     augmentation: AugmentationOptions = dataclasses.field(default_factory=AugmentationOptions)
     supervised: SupervisedOptions = dataclasses.field(default_factory=SupervisedOptions)
+    self_supervised: SelfSupervisedOptions = dataclasses.field(
+        default_factory=SelfSupervisedOptions
+    )
+    adaptation: AdaptationOptions = dataclasses.field(default_factory=AdaptationOptions)
+    rosam_depth: RosamOptions = dataclasses.field(default_factory=RosamOptions)
     train: TrainOptions = dataclasses.field(default_factory=TrainOptions)
 
     def __post_init__(self) -> None:
-        if self.method != "supervised":
-            raise ValueError(f"no method named '{self.method}'; there are: supervised")
+        if self.method not in METHODS:
+            close = difflib.get_close_matches(self.method, METHODS, n=1)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            raise ValueError(f"no method named '{self.method}'{hint}: {', '.join(METHODS)}")

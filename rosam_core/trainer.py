@@ -88,9 +88,9 @@ class Trainer:
         for name, network in self.networks.items():
             compiled: Any = torch.compile(network) if options.compile else network
             wrapped[name] = self.fabric.setup_module(compiled)
-        self.optimizer = self.fabric.setup_optimizers(optimizer)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.ema.to(self.fabric.device)
-        self.method = create_method(recipe, wrapped)
+        self.method = create_method(recipe, wrapped, self.fabric.device)
 
         self.step = 0
         self.elapsed_s = 0.0  # training time of this run and those it resumes
@@ -257,7 +257,7 @@ class Trainer:
     # -- what is written ------------------------------------------------------------------------
 
     def _validate(self, records: TrainingLog) -> None:
-        if not self.fabric.is_global_zero:
+        if not self.fabric.is_global_zero or self.validation is None:
             return
         report = evaluate_student(
             self.ema, self.validation, self.recipe.train.batch_size, self.fabric.device

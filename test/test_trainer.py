@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
@@ -15,6 +17,10 @@ from training_support import small_overrides, write_fake_drives
 
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint
 from rosam_core.config import load_config
+from rosam_core.drives.opening import open_drives
+from rosam_core.drives.training_samples import ValidationSamples, find_training_drives
+from rosam_core.drives.video_samples import RecordedValidation
+from rosam_core.evaluation.student import evaluate_student
 from rosam_core.recipe import Recipe
 from rosam_core.trainer import Trainer, train
 
@@ -22,6 +28,7 @@ pytestmark = pytest.mark.torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "training/recipes").glob("*.yaml"))
+SUPERVISED = ROOT / "training/recipes/pretrain_synthetic.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def drives(tmp_path_factory):
     return folder
 
 
-def small(drives, *overrides, recipe=RECIPES[0]):
+def small(drives, *overrides, recipe=SUPERVISED):
     return load_config(Recipe, recipe, [*small_overrides(drives), *overrides])
 
 
@@ -40,14 +47,82 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.fixture(scope="module")
+def taught(drives, tmp_path_factory):
+    """A checkpoint of two steps, for the methods that need a teacher."""
+    out = tmp_path_factory.mktemp("taught") / "run"
+    train(small(drives, "train.steps=2", recipe=SUPERVISED), out)
+    return out / "last.pt"
+
+
+def teachers(recipe, checkpoint):
+    method = yaml.safe_load(recipe.read_text())["method"]
+    return {
+        "synthetic_adaptation": [f"adaptation.teacher={checkpoint}"],
+        "rosam_depth": [f"rosam_depth.teacher={checkpoint}", f"rosam_depth.day={checkpoint}"],
+    }.get(method, [])
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
-def test_every_recipe_takes_two_steps_and_validates(recipe, drives, tmp_path):
-    summary = train(small(drives, "train.steps=2", recipe=recipe), tmp_path / "run")
+def test_every_recipe_takes_two_steps_and_validates(recipe, drives, taught, tmp_path):
+    overrides = ["train.steps=2", *teachers(recipe, taught)]
+    summary = train(small(drives, *overrides, recipe=recipe), tmp_path / "run")
     assert summary["step"] == 2
     assert set(summary["validation"]) == {"day-clear", "night", "all"}
     assert 0 < summary["validation"]["all"]["abs_rel"] < 10
     assert recipe.read_text().startswith("#")
     assert f"rosam train training/recipes/{recipe.name}" in recipe.read_text()
+    lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert all(math.isfinite(row["loss"]) for row in rows if row["kind"] == "train")
+
+
+def test_real_adaptation_starts_from_its_teacher(drives, taught, tmp_path):
+    recipe = ROOT / "training/recipes/rosam_depth.yaml"
+    trainer = Trainer(
+        small(drives, *teachers(recipe, taught), recipe=recipe), tmp_path / "a", False
+    )
+    assert same(trainer.student.state_dict(), load_checkpoint(taught)["ema"])
+    assert not any(p.requires_grad for p in trainer.method.teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=rosam"], r"no method named 'rosam' \(did you mean 'rosam_depth'\?\)"),
+        (["method=rosam_depth"], r"rosam_depth needs rosam_depth\.teacher: a checkpoint"),
+        (["method=real_adaptation"], r"real_adaptation needs adaptation\.teacher: a checkpoint"),
+        (
+            ["method=rosam_depth", "rosam_depth.teacher=nowhere.pt"],
+            r"no checkpoint at nowhere\.pt",
+        ),
+        (["method=self_supervised", "data.drives=nowhere"], "no drive at nowhere"),
+    ],
+)
+def test_what_a_method_lacks_is_named(drives, tmp_path, overrides, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(small(drives, *overrides), tmp_path / "run")
+
+
+def test_without_validation_drives_a_run_ends_with_its_last_checkpoint(drives, tmp_path):
+    summary = train(small(drives, "train.steps=3", "data.val_drives=null"), tmp_path / "run")
+    assert summary["validation"] == {}
+    assert (tmp_path / "run/last.pt").is_file()
+    assert not (tmp_path / "run/best.pt").exists()
+
+
+def test_a_recorded_drive_validates_what_learns_from_video(drives, taught, tmp_path):
+    """The exact depth of a synthetic drive, read as a recording, gives the same figures."""
+    recipe = ROOT / "training/recipes/self_supervised.yaml"
+    made = small(drives, f"model.init={taught}", "train.val_samples=3", recipe=recipe)
+    size, target = (made.data.width, made.data.height), made.data.target
+    recorded = open_drives(drives / "val", conditions=["day-clear"])
+    student = Trainer(made, tmp_path / "a", False).student.eval()
+    validation = RecordedValidation(recorded, size, target, 3)
+    found = evaluate_student(student, validation, 2, torch.device("cpu"))
+    usual = ValidationSamples(find_training_drives(drives / "val"), size, target, 4)
+    expected = evaluate_student(student, usual, 2, torch.device("cpu"))
+    assert found["day-clear"] == pytest.approx(expected["day-clear"], rel=1e-3)
 
 
 @pytest.mark.slow
@@ -58,7 +133,13 @@ def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
     train(small(drives, *overrides), whole)
 
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "rosam_core.cli", "train", str(RECIPES[0])]
+    command = [
+        sys.executable,
+        "-m",
+        "rosam_core.cli",
+        "train",
+        str(SUPERVISED),
+    ]
     command += ["--out", str(killed), *small_overrides(drives), *overrides]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
@@ -132,7 +213,7 @@ def test_two_processes_share_every_step(drives, tmp_path):
         "assert torch.equal(first, second), (first - second).abs().max()\n"
     )
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run += [str(script), str(RECIPES[0]), str(out)]
+    run += [str(script), str(SUPERVISED), str(out)]
     run += [*small_overrides(drives), "train.steps=4", "train.weight_decay=0"]
     done = subprocess.run(
         run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True

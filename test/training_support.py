@@ -39,7 +39,7 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
             cv2.imwrite(str(folder / "depth" / f"{i:06d}.png"), stored)
             cv2.imwrite(str(folder / "instances" / f"{i:06d}.png"), wall)
         stamps = [
-            {"stamp_ns": i * 10**8, "T_world_camera": np.eye(4).tolist()} for i in range(frames)
+            {"stamp_ns": i * 10**8, "T_world_camera": forward(i).tolist()} for i in range(frames)
         ]
         drive = {
             "format": "rosam-synthetic-1",
@@ -52,10 +52,18 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
             "cx": (width - 1) / 2,
             "cy": (height - 1) / 2,
             "conditions": list(CONDITIONS),
+            "image_suffix": ".png",
             "frames": stamps,
         }
         (folder / "drive.json").write_text(json.dumps(drive), encoding="utf-8")
     return root
+
+
+def forward(frame: int) -> np.ndarray:
+    """Returns a pose half a metre farther along the optical axis with each frame."""
+    pose = np.eye(4)
+    pose[2, 3] = 0.5 * frame
+    return pose
 
 
 def small_overrides(folder: Path) -> list[str]:
@@ -79,6 +87,7 @@ def small_overrides(folder: Path) -> list[str]:
         "train.val_samples=4",
         "train.checkpoint_every=2",
         "train.compile=false",
+        "model.name=light",
         "model.init=null",
         "model.encoder_checkpoint=null",
     ]

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
-
-from rosam_core.drives.training_samples import ValidationSamples
 
 CONFIDENT_RATIO = 1.25
 
 
+class Validation(Protocol):
+    """Whole frames with known depth, in a fixed order."""
+
+    def __len__(self) -> int:
+        """Returns the number of frames."""
+        ...
+
+    def __getitem__(self, number: int) -> dict[str, npt.NDArray[Any]]:
+        """Returns `image`, `log_depth` and `valid` of a frame; see `depth_sample`."""
+        ...
+
+    def condition(self, number: int) -> str:
+        """Returns the condition of a frame."""
+        ...
+
+
 @torch.no_grad()
 def evaluate_student(
-    student: nn.Module, samples: ValidationSamples, batch_size: int, device: torch.device
+    student: nn.Module, samples: Validation, batch_size: int, device: torch.device
 ) -> dict[str, dict[str, float]]:
     """Returns figures by condition, and their mean over conditions as `"all"`.
 

@@ -1,0 +1,118 @@
+"""Samples of recorded drives as methods that learn from video read them, and for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rosam_core.drives.augmentation import AugmentationOptions
+from rosam_core.drives.base import Drive
+from rosam_core.drives.neighbours import NeighbourOptions
+from rosam_core.drives.recorded_samples import RecordedSamples, Sample, ViewOptions
+from rosam_core.drives.training_samples import DepthTarget, depth_sample
+
+SOURCES = ("previous", "next")
+
+
+class VideoSamples:
+    """The samples of `RecordedSamples`, with both neighbours in one array.
+
+    A sample holds, with h and w of the network and the frame before and the frame after as the
+    two sources:
+
+    - `image` uint8[3,h,w], in another look; `clean`, as recorded.
+    - `sources` and `sources_augmented` uint8[2,3,h,w]; black where bool[2] `source_known` is not.
+    - `K` float32[3,3] [px]; `focal` float32[], sqrt(fx fy) [px].
+    - `T_source_target` float32[2,4,4] and `distance_m` float32[2]; NaN where not known.
+    - `regions` int64[1,h,w], 0 = unassigned; all 0 without region maps.
+
+    Args:
+        recorded: Where they come from.
+    """
+
+    def __init__(self, recorded: RecordedSamples) -> None:
+        self.recorded = recorded
+
+    def __len__(self) -> int:
+        """Returns the number of frames: one epoch."""
+        return len(self.recorded)
+
+    def name(self, position: int) -> str:
+        """Returns scene/camera/stamp of a sample, for messages."""
+        return self.recorded.name(self.recorded.place(position)[1])
+
+    def __getitem__(self, position: int) -> dict[str, npt.NDArray[Any]]:
+        """Returns sample `position` >= 0."""
+        sample = self.recorded[position]
+        posed = np.array([sample[f"has_pose_{name}"] for name in SOURCES])
+        motion = np.stack([sample[f"T_{name}_target"] for name in SOURCES])
+        distance = np.array([sample[f"distance_{name}"] for name in SOURCES], np.float32)
+        regions = sample.get("regions", np.zeros_like(sample["image"][:1]))
+        return {
+            "image": sample["image_augmented"],
+            "clean": sample["image"],
+            "sources": np.stack([sample[name] for name in SOURCES]),
+            "sources_augmented": np.stack([sample[f"{name}_augmented"] for name in SOURCES]),
+            "source_known": np.array([sample[f"has_{name}"] for name in SOURCES]),
+            "K": sample["K"],
+            "focal": focal_length(sample),
+            "T_source_target": np.where(posed[:, None, None], motion, np.float32(np.nan)),
+            "distance_m": np.where(posed, distance, np.float32(np.nan)),
+            "regions": regions.astype(np.int64),
+        }
+
+
+class RecordedValidation:
+    """Whole frames of recorded drives with what is known of their depth, in a fixed order.
+
+    Args:
+        drives: Of any kind, with lidar or depth.
+        size: Network width and height [px].
+        target: How depth becomes a target.
+        limit: At most so many frames, spread evenly.
+
+    Raises:
+        ValueError: There is no frame.
+    """
+
+    def __init__(
+        self, drives: Sequence[Drive], size: tuple[int, int], target: DepthTarget, limit: int
+    ) -> None:
+        self.recorded = RecordedSamples(
+            drives,
+            size,
+            view=ViewOptions(crop=(1.0, 1.0), flip=0.0),
+            look=AugmentationOptions(),
+            neighbours=NeighbourOptions(need="none"),
+        )
+        count = min(limit, len(self.recorded))
+        self.chosen = np.linspace(0, len(self.recorded) - 1, count).round().astype(int)
+        self.target = target
+
+    def __len__(self) -> int:
+        """Returns the number of frames."""
+        return len(self.chosen)
+
+    def condition(self, number: int) -> str:
+        """Returns the condition of a frame."""
+        target = self.recorded.targets[int(self.chosen[number])]
+        return target.drive.glance(target.index).condition
+
+    def __getitem__(self, number: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Returns `depth_sample` of a frame."""
+        sample = self.recorded.at(0, int(self.chosen[number]))
+        depth = sample["depth"][0].astype(np.float32)
+        known = np.where(depth > 0, depth, np.float32(np.nan))
+        image = sample["image"].transpose(1, 2, 0).astype(np.uint8)
+        return depth_sample(image, known, float(focal_length(sample)), self.target)
+
+
+def focal_length(sample: Sample) -> npt.NDArray[np.float32]:
+    """Returns sqrt(fx fy) of a sample, float32[] [px]."""
+    K = np.asarray(sample["K"], np.float32)
+    return np.asarray(np.sqrt(K[0, 0] * K[1, 1]), np.float32)
+
+
