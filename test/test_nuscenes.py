@@ -148,9 +148,9 @@ def test_agrees_with_the_devkit(shared_data):
     root = shared_data / "nuscenes_real"
     drive = NuscenesDrive(root)
     devkit = nuscenes.NuScenes("v1.0-real", str(root), verbose=False)
-    by_file = {row["filename"]: row for row in devkit.sample_data}
-    for view, frame in zip(drive._views, drive, strict=True):
-        row = by_file[view.file]
+    rows = {(row["channel"], 1000 * row["timestamp"]): row for row in devkit.sample_data}
+    for frame in drive:
+        row = rows[frame.camera_name, frame.stamp_ns]
         sample = devkit.get("sample", row["sample_token"])
         pixels, depths, _ = devkit.explorer.map_pointcloud_to_image(
             sample["data"]["LIDAR_TOP"], row["token"]
