@@ -137,6 +137,17 @@ def test_depth_and_regions_follow_the_image(tmp_path):
     assert "regions" not in samples([drive]).at(0, 0)
 
 
+def test_depth_and_regions_are_those_of_the_middle_of_a_pixel(tmp_path):
+    drive = Columns()
+    write_regions(tmp_path, drive)
+    for flip in (0.0, 1.0):
+        view = ViewOptions(crop=(0.9, 0.9), flip=flip)  # 144 columns to 48: the middle of three
+        sample = samples([drive], (48, 32), regions=tmp_path, view=view).at(0, 1)
+        column = sample["image"][0].astype(int)
+        assert np.array_equal(sample["depth"][0], column + 1)
+        assert np.array_equal(sample["regions"][0], column // 10 * 1000)
+
+
 def test_what_is_not_there_is_flagged():
     made = samples()
     first, middle, last = (made.at(0, i) for i in (0, 2, 4))
