@@ -73,7 +73,7 @@ def test_regions_json_tells_source_settings_hashes_and_counts(tmp_path, drive, m
     path = out / "town" / "camera" / f"{frame.stamp_ns}.png"
     assert list(told["frames"]) == [f"camera/{START_NS + STEP_NS * i}" for i in range(3)]
     assert told["frames"][f"camera/{frame.stamp_ns}"] == {
-        "input_sha256": digest(InstanceSource.sees(frame)),
+        "input_sha256": digest(InstanceSource.sees(open_drives(drive)[0], 2)),
         "width": 96,
         "height": 64,
         "regions": read_map(path).max(),
@@ -365,3 +365,13 @@ def test_preview_draws_regions_over_their_images(tmp_path, drive, masks):
     code, told = masks("preview", drive, "-o", out, "--sheet", tmp_path / "sheet.txt")
     assert code == 1
     assert "name a .png or .jpg file" in told.err
+
+
+def test_sources_that_need_but_the_image_read_nothing_else(tmp_path, masks):
+    pytest.importorskip("skimage")
+    drive = write_synthetic_drive(tmp_path / "town")
+    for path in (*drive.glob("depth/*"), *drive.glob("instances/*")):
+        path.unlink()
+    more = ("-o", tmp_path / "maps")
+    assert masks(drive, *more, "--source", "superpixels")[0] == 0
+    assert masks("verify", drive, *more)[0] == 0

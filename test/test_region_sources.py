@@ -8,6 +8,7 @@ from rosam_core.priors.instances import (
     InstanceSettings,
     InstanceSource,
     spoilt_masks,
+    true_labels,
 )
 from rosam_core.priors.source import build_source, digest
 from rosam_core.types import Camera, Frame
@@ -52,12 +53,12 @@ def test_sky_is_what_has_no_object_and_no_end():
     depth = np.array([[np.inf, 5, np.inf, 5]], np.float32)
     frame = Frame(np.zeros((1, 4, 3), np.uint8), Camera.from_fov(90, 4, 1), 0, depth=depth)
     with pytest.raises(ValueError, match="this drive has no object ids, only synthetic drives do"):
-        InstanceSource().sees(frame)
+        true_labels(frame)
     frame = Frame(frame.image, frame.camera, 0, depth=depth, instances=ids)
-    assert InstanceSource().sees(frame).tolist() == [[SKY, 0, 7, 7]]
+    assert true_labels(frame).tolist() == [[SKY, 0, 7, 7]]
     assert ids.tolist() == [[0, 0, 7, 7]]  # the frame's own are left alone
     frame = Frame(frame.image, frame.camera, 0, instances=ids)
-    assert InstanceSource().sees(frame).tolist() == [[0, 0, 7, 7]]
+    assert true_labels(frame).tolist() == [[0, 0, 7, 7]]
 
 
 def test_missing_masks_are_missing_whole_and_small():

@@ -74,7 +74,7 @@ def _cell(job: MapJob, height: int) -> UInt8:
     name = f"{job.drive.name} {job.index}{'' if is_told else f' {camera}'}"
     panels = [np.full((height, CELL_WIDTH, 3), FAILED, np.uint8)] * 2
     try:
-        image = job.drive[job.index].image
+        image = job.drive.image(job.index)
         panels[0] = fit(image, CELL_WIDTH, height)
         regions = read_map(job.path)
         if regions.shape != image.shape[:2]:

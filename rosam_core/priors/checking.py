@@ -42,7 +42,7 @@ def verify(
         yield from _unlisted(folder, index, own)
         for job in own:
             try:
-                fault = find_fault(job, source.sees(job.drive[job.index]))
+                fault = find_fault(job, source.sees(job.drive, job.index))
             except (ValueError, OSError) as error:
                 fault = f"its frame cannot be read: {error}"
             if fault:

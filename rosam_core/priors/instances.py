@@ -15,8 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rosam_core.drives.base import Drive
 from rosam_core.priors.region_map import Mask, region_map
-from rosam_core.priors.source import RegionSettings, RegionSource, digest, require
+from rosam_core.priors.source import (
+    RegionSettings,
+    RegionSource,
+    UnusableDriveError,
+    digest,
+    require,
+)
 from rosam_core.types import Frame, UInt16
 
 SKY = 65535
@@ -86,26 +93,34 @@ class InstanceSource(RegionSource):
         self.settings: InstanceSettings = settings or InstanceSettings()
 
     @staticmethod
-    def sees(frame: Frame) -> npt.NDArray[Any]:
-        """Returns uint16[H,W]: object ids, 0 = ground and scenery, `SKY`.
-
-        Raises:
-            ValueError: The frame has no object ids.
-        """
-        if frame.instances is None:
-            raise ValueError(
-                "this drive has no object ids, only synthetic drives do: use another --source"
-            )
-        seen = frame.instances.copy()
-        if frame.depth is not None:
-            seen[(seen == 0) & np.isposinf(frame.depth)] = SKY
-        return seen
+    def sees(drive: Drive, index: int) -> npt.NDArray[Any]:
+        """Returns `true_labels` of a frame."""
+        return true_labels(drive[index])
 
     def regions(self, seen: npt.NDArray[Any]) -> UInt16:
         """Returns the region map of true ids, uint16[H,W]."""
         s = self.settings
         masks = spoilt_masks(seen, s)
         return region_map(masks, seen.shape[:2], s.overlap_rule, s.min_region_share)
+
+
+def true_labels(frame: Frame) -> UInt16:
+    """Returns uint16[H,W]: object ids, 0 = ground and scenery, `SKY`.
+
+    Args:
+        frame: Its object ids are used, and its depth, where there is some, to tell the sky.
+
+    Raises:
+        UnusableDriveError: The frame has no object ids.
+    """
+    if frame.instances is None:
+        raise UnusableDriveError(
+            "this drive has no object ids, only synthetic drives do: use another --source"
+        )
+    labels = frame.instances.copy()
+    if frame.depth is not None:
+        labels[(labels == 0) & np.isposinf(frame.depth)] = SKY
+    return labels
 
 
 def spoilt_masks(seen: UInt16, settings: InstanceSettings) -> list[Mask]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rosam_core.drives.synthetic.drive import save_atomically
 from rosam_core.priors.index import MapJob, claim, finish
 from rosam_core.priors.region_map import encode_map, is_compact, read_map, read_record
-from rosam_core.priors.source import RegionSource, digest
+from rosam_core.priors.source import RegionSource, UnusableDriveError, digest
 from rosam_core.types import UInt16
 
 
@@ -128,11 +128,12 @@ def _make(job: MapJob, source: RegionSource, tally: Tally, recheck: bool) -> Non
         tally.kept += 1
         return
     try:
-        frame = job.drive[job.index]
+        seen = source.sees(job.drive, job.index)
+    except UnusableDriveError:
+        raise
     except (ValueError, OSError) as error:
         tally.unreadable[f"{job.drive.name} frame {job.index}"] = str(error)
         return
-    seen = source.sees(frame)
     if recheck and find_fault(job, seen) is None:
         tally.kept += 1
         return

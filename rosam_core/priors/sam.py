@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rosam_core.priors.region_map import region_map
 from rosam_core.priors.source import RegionSettings, RegionSource, require
-from rosam_core.types import Frame, UInt16, file_sha256
+from rosam_core.types import UInt16, file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -176,11 +176,6 @@ class SamSource(RegionSource):
                 f"{checkpoint} holds no weights of {settings.model}: {' '.join(first)}"
             ) from error
         return cls(model.to(where), settings, points_per_batch, file_sha256(checkpoint))
-
-    @staticmethod
-    def sees(frame: Frame) -> npt.NDArray[Any]:
-        """Returns the image, uint8[H,W,3] RGB."""
-        return frame.image
 
     def regions(self, seen: npt.NDArray[Any]) -> UInt16:
         """Returns the region map of an image, uint16[H,W].

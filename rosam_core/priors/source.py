@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rosam_core.config import apply_override, from_mapping
+from rosam_core.drives.base import Drive
 from rosam_core.priors.region_map import MIN_REGION_SHARE, OVERLAP_RULES
-from rosam_core.types import Frame, UInt16
+from rosam_core.types import UInt16
 
 SOURCES = ("sam", "superpixels", "instances")
 
@@ -41,6 +42,10 @@ class RegionSettings:
             raise ValueError(f"overlap_rule must be {' or '.join(OVERLAP_RULES)}, got {rule!r}")
 
 
+class UnusableDriveError(ValueError):
+    """No frame of a drive has what a source needs."""
+
+
 class RegionSource(abc.ABC):
     """Makes region maps of frames; the same frame always gets the same map."""
 
@@ -49,13 +54,14 @@ class RegionSource(abc.ABC):
     settings: RegionSettings
 
     @staticmethod
-    @abc.abstractmethod
-    def sees(frame: Frame) -> npt.NDArray[Any]:
-        """Returns what of a frame the regions are made from, [H,W,...].
+    def sees(drive: Drive, index: int) -> npt.NDArray[Any]:
+        """Returns what of a frame the regions are made from, [H,W,...]: of most, its image.
 
         Raises:
-            ValueError: The frame lacks it.
+            UnusableDriveError: The drive lacks it.
+            ValueError: The frame is damaged.
         """
+        return drive.image(index)
 
     @abc.abstractmethod
     def regions(self, seen: npt.NDArray[Any]) -> UInt16:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rosam_core.priors.region_map import compact
 from rosam_core.priors.source import RegionSettings, RegionSource, require
-from rosam_core.types import Frame, UInt8, UInt16
+from rosam_core.types import UInt8, UInt16
 
 METHODS = ("felzenszwalb", "slic")
 
@@ -82,11 +82,6 @@ class SuperpixelSource(RegionSource):
             raise ValueError(
                 f"superpixels need scikit-image ({error}): pip install scikit-image"
             ) from error
-
-    @staticmethod
-    def sees(frame: Frame) -> npt.NDArray[Any]:
-        """Returns the image, uint8[H,W,3] RGB."""
-        return frame.image
 
     def regions(self, seen: npt.NDArray[Any]) -> UInt16:
         """Returns the region map of an image, uint16[H,W]."""
