@@ -272,7 +272,10 @@ def test_a_sample_depends_on_seed_epoch_and_index_only():
     assert all(same(a, b) for a, b in zip(ahead, back, strict=True))
     assert all(same(ahead[p], first.at(*first.place(p))) for p in (0, 6, 11))
     assert first.place(11)[0] == 2
-    assert not same(first.at(0, 2), first.at(1, 2))
+    plain = samples()  # of each epoch another view, and another look
+    assert not np.array_equal(plain.at(0, 2)["K"], plain.at(1, 2)["K"])
+    looks = [samples(view=WHOLE, look=look).at(e, 2)["image_augmented"] for e in range(2)]
+    assert not np.array_equal(*looks)
     assert not same(first.at(0, 2), samples(look=look, seed=1).at(0, 2))
     for epoch in range(2):  # every frame once in an epoch, in another order
         ids = [int(ahead[5 * epoch + i]["id"]) for i in range(5)]
