@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
+from rosam_core.losses.smoothness import edge_aware_smoothness
 from rosam_core.methods.self_supervised import SelfSupervised, SelfSupervisedOptions
 from rosam_core.models import create_model
 from rosam_core.models.pose import PoseNetwork
@@ -58,6 +59,16 @@ class EvenDepth(nn.Module):
     def forward(self, images):
         b, _, h, w = images.shape
         maps = [self.log_depth.expand(b, 1, h // k, w // k) for k in (1, 2)]
+        return {"scales": [(x, torch.zeros_like(x)) for x in maps]}
+
+
+class Ramp(nn.Module):
+    """Depth that grows to the right, at two scales; remembers what it was shown."""
+
+    def forward(self, images):
+        self.shown = images
+        b, _, h, w = images.shape
+        maps = [torch.linspace(1, 4, w // k).expand(b, 1, h // k, w // k) for k in (1, 2)]
         return {"scales": [(x, torch.zeros_like(x)) for x in maps]}
 
 
@@ -141,6 +152,35 @@ def test_a_camera_that_stands_still_teaches_nothing():
     assert terms["photometric_0"].map.max() == 0
     terms["photometric_0"].mean().backward()
     assert trained.student.log_depth.grad == 0
+
+
+def test_smoothness_is_of_inverse_depth_at_each_scale_and_weighs_half_at_the_coarser():
+    batch = batch_of_a_wall()
+    trained = SelfSupervised(Ramp(), KnownMotion((0.1, 0, 0)), SelfSupervisedOptions(), FOCAL)
+    terms = trained.losses(batch, 0)
+    inverse_depth = torch.exp(-torch.linspace(1, 4, W).expand(2, 1, H, W))
+    expected = edge_aware_smoothness(inverse_depth, batch["clean"])
+    torch.testing.assert_close(terms["smoothness_0"].map, expected)
+    assert terms["smoothness_1"].map.shape == (2, 1, H // 2, W // 2)
+    weights = {name: term.weight for name, term in terms.items()}
+    assert weights == pytest.approx(
+        {
+            "photometric_0": 1 / 2,
+            "photometric_1": 1 / 2,
+            "smoothness_0": 0.001 / 2,
+            "smoothness_1": 0.001 / 4,
+            "velocity": 0.05,
+        }
+    )
+
+
+def test_the_student_sees_the_augmented_image_and_the_clean_one_is_explained():
+    batch = batch_of_a_wall()
+    batch["image"] = 1 - batch["clean"]
+    trained = SelfSupervised(Ramp(), KnownMotion((0.1, 0, 0)), SelfSupervisedOptions(), FOCAL)
+    trained.losses(batch, 0)
+    assert torch.equal(trained.student.shown, batch["image"])
+    assert method().losses(batch, 0)["photometric_0"].mean() < 1e-4
 
 
 def test_speed_sets_the_scale():
