@@ -320,6 +320,47 @@ def test_recheck_makes_again_what_is_at_fault_and_nothing_else(spoilt, tmp_path,
     assert tree(out) == tree(tmp_path / "fresh")
 
 
+def test_a_map_is_removed_before_it_is_made_again(spoilt, masks, monkeypatch):
+    # Else another process might write regions.json with the record of the old one.
+    drive, out, _ = spoilt
+    real, seen = InstanceSource.regions, []
+
+    def counted(self, ids):
+        seen.append(len(list(out.glob("town/camera/*.png"))))
+        return real(self, ids)
+
+    monkeypatch.setattr(InstanceSource, "regions", counted)
+    assert masks(drive, "-o", out, *INSTANCES, "--recheck")[0] == 0
+    assert seen == [7] * 7  # of 8 maps; one was missing from the start, and was made first
+
+
+def test_a_file_system_without_links_will_do(tmp_path, drive, masks, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no links here")
+
+    masks(drive, "-o", tmp_path / "with", *INSTANCES)
+    monkeypatch.setattr(os, "link", refuse)
+    assert masks(drive, "-o", tmp_path / "without", *INSTANCES)[0] == 0
+    assert tree(tmp_path / "with") == tree(tmp_path / "without")
+
+
+def test_one_of_many_processes_leaves_the_scratch_files_of_others(
+    tmp_path, drive, masks, monkeypatch
+):
+    out = tmp_path / "maps"
+    masks(drive, "-o", out, *INSTANCES)
+    scratch = out / "town" / "camera" / ".5.png.99.tmp"
+    scratch.touch()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    masks(drive, "-o", out, *INSTANCES)
+    assert scratch.exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    masks(drive, "-o", out, *INSTANCES)
+    assert not scratch.exists()
+
+
 def test_verify_names_what_is_not_finished(tmp_path, drive, masks):
     out = tmp_path / "maps"
     code, told = masks("verify", drive, "-o", out)

@@ -244,6 +244,6 @@ def _shrunk(mask: Mask, gap_px: float, rng: np.random.Generator) -> Mask:
         cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
         iterations=steps,
         borderType=cv2.BORDER_CONSTANT,
-        borderValue=1,
+        borderValue=[1],
     )
     return np.asarray(inside, bool)

@@ -41,7 +41,7 @@ _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 
 def region_map(
     masks: Iterable[Mask],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     overlap_rule: str = "largest",
     min_region_share: float = MIN_REGION_SHARE,
 ) -> UInt16:
