@@ -233,10 +233,11 @@ def test_pose_network_starts_near_no_motion_and_knows_which_frame_is_which():
     network = PoseNetwork().eval()
     first, second = textured(96, 1)[None], textured(96, 2)[None]
     with torch.no_grad():
-        forward, backward = network(first, second), network(second, first)
+        forward = network(first, second)
+        others = [network(*pair) for pair in ((second, first), (first, first), (second, second))]
     assert forward.shape == (1, 6)
     assert forward.abs().max() < 0.05
-    assert (forward - backward).abs().max() > 1e-7
+    assert all((forward - other).abs().max() > 1e-7 for other in others)
 
 
 def test_pose_network_loads_published_encoder_weights(tmp_path):
