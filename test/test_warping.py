@@ -126,6 +126,9 @@ def test_what_lies_behind_the_source_is_not_valid():
     depth = torch.full((1, 1, 6, 8), 2.0, dtype=torch.float64)
     assert not warp(source, depth, intrinsics(), moved(z=-2)).valid.any()
     assert not warp(source, depth, intrinsics(), moved(z=-5)).valid.any()
+    # Five millimetres before the lens, on its axis.
+    assert not warp(source, depth, intrinsics(), moved(x=0.1, z=-1.995)).valid.any()
+    assert warp(source, depth, intrinsics(), moved(x=0.1, z=-1.98)).valid.any()
     assert warp(source, depth, intrinsics(), moved(z=5)).valid.all()
 
 
@@ -146,9 +149,12 @@ def test_unknown_and_infinite_depth_is_not_valid_and_leaves_gradients_finite():
 
 def test_a_pose_that_is_nan_makes_nothing_valid_and_does_not_crash():
     source, depth = torch.rand(1, 3, 6, 8), torch.full((1, 1, 6, 8), 2.0)
-    warped = warp(source, depth, intrinsics().float(), torch.full((1, 4, 4), math.nan))
-    assert torch.isfinite(warped.image).all()
-    assert not warped.valid.any()
+    for part in (slice(0, 4), slice(0, 1)):  # the second leaves z finite
+        T = torch.eye(4)[None].clone()
+        T[:, part] = math.nan
+        warped = warp(source, depth, intrinsics().float(), T)
+        assert torch.isfinite(warped.image).all()
+        assert not warped.valid.any()
 
 
 def test_geometry_keeps_its_precision_under_autocast():
