@@ -35,8 +35,9 @@ def truly_hidden(points):
     return (points[:, 2] > FRONT + 1) & in_box(points * (FRONT / points[:, 2:]))
 
 
-def test_the_wall_seen_over_the_box_is_hidden_and_nothing_else():
-    points, _ = scan()
+@pytest.mark.parametrize("step_deg", [(0.3, 1.2), (0.3, 1.06)], ids=["between rows", "on rows"])
+def test_the_wall_seen_over_the_box_is_hidden_and_nothing_else(step_deg):
+    points, _ = scan(step_deg=step_deg)
     hidden, truth = hidden_points(points, LIDAR), truly_hidden(points)
     assert truth.sum() > 100
     assert (hidden & truth).sum() / truth.sum() > 0.9
@@ -120,7 +121,7 @@ def test_without_a_lidar_position_what_is_surrounded_is_hidden():
     points, _ = scan()
     hidden, truth = hidden_points(points, None), truly_hidden(points)
     assert (hidden & truth).sum() / truth.sum() > 0.7  # not the row at the upper edge
-    assert (hidden & ~truth).sum() / (~truth).sum() < 0.01
+    assert (hidden & ~truth).sum() < 5  # what is beside the box has nearer points on one side
     assert not hidden[points[:, 2] < FRONT + 1].any()
 
 

@@ -214,6 +214,18 @@ def test_lidar_falls_where_the_camera_of_the_view_sees_it(flip):
     assert (depth > 0).sum() <= inside.sum()
 
 
+def test_depth_that_is_a_picture_of_lidar_is_made_of_its_points():
+    class Drawn(Lidar):
+        depth_is_lidar = True
+
+        def __getitem__(self, index):
+            frame = super().__getitem__(index)
+            return dataclasses.replace(frame, depth=np.full((112, 160), 3, np.float32))
+
+    drawn, plain = (samples([d]).at(0, 1)["depth"] for d in (Drawn(), Lidar()))
+    assert np.array_equal(drawn, plain)
+
+
 def test_sparse_depth_moves_with_its_pixels_and_none_is_lost():
     class Sparse(MovingScene):
         def __getitem__(self, index):
