@@ -75,6 +75,7 @@ setup(
         ],
         # torchvision has to be built for the torch that is there; for CPUs, too, it has its own index.
         "sam": ["segment-anything>=1.0", "torchvision"],
+        "quantize": ["onnx>=1.16"],
         "openvino": ["openvino>=2024.4"],
         "tensorrt": ["tensorrt>=10.3", "cuda-python>=12"],
         "test": ["pytest>=7.4"],  # by this name `colcon test` knows to run pytest

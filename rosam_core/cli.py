@@ -17,6 +17,7 @@ COMMANDS = {
     "eval": "score a model on a drive, by condition",
     "export": "turn a checkpoint into an ONNX model with its card",
     "engine": "build, list, check and remove TensorRT engines",
+    "quantize": "turn a model into one of 8 bits, and measure what that costs",
     "drive": "say what a recorded drive holds, and what is wrong with it",
     "bag": "depth for every camera of a ROS 1 or ROS 2 bag",
 }
