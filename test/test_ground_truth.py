@@ -165,7 +165,7 @@ def test_exact_depth_is_not_kept(tmp_path):
 
 
 def test_an_unknown_mode_is_named():
-    with pytest.raises(ValueError, match="one of protocol, filtered, not 'exact'"):
+    with pytest.raises(ValueError, match="one of protocol, general, filtered, not 'exact'"):
         TruthOptions("exact")
 
 

@@ -285,7 +285,8 @@ def write_drive(
         path: The bag, named as `BagWriter` has it.
         storage: Kind of bag; by the name if None.
         namespace: Of the camera topics.
-        frame_id: Optical frame of the camera; lidar points are in it too.
+        frame_id: Optical frame of the camera. Lidar points are in it too, or, where it is known
+            where the lidar was, in `<frame_id>_lidar`, parallel to it.
         compressed: Compression of the images; None writes raw `rgb8`.
         quality: Of JPEG, 0 to 100.
         with_truth: Also write the exact depth, to `<namespace>/ground_truth/image`.
@@ -307,7 +308,14 @@ def write_drive(
             else:
                 writer.write_image(f"{namespace}/image_raw", *stamp, frame.image)
             if frame.lidar is not None:
-                writer.write_points(f"{namespace}/points", *stamp, frame.lidar)
+                points, source = frame.lidar, frame_id
+                if frame.lidar_origin is not None:
+                    source = f"{frame_id}_lidar"
+                    T_camera_lidar = np.eye(4)
+                    T_camera_lidar[:3, 3] = frame.lidar_origin
+                    writer.write_transforms(at, [(frame_id, source, T_camera_lidar)])
+                    points = (points - frame.lidar_origin).astype(np.float32)
+                writer.write_points(f"{namespace}/points", at, source, points)
             if with_truth and frame.depth is not None:
                 writer.write_depth(f"{namespace}/ground_truth/image", *stamp, frame.depth)
             frames += 1

@@ -1,9 +1,11 @@
 """What a frame is scored against: exact depth where it has it, else its lidar in the image.
 
-Two modes. `protocol` is what published tables are made with (METHODS section 5): every point that
-falls into the image, the nearest of a pixel. `filtered` leaves out the points that the camera
-cannot see because the lidar looks past what stands in its way (`geometry.occlusion`). Drives move
-their points to the image's time themselves (`geometry.motion`).
+Three modes. `protocol` is what published tables are made with: every point that falls into the
+image, the nearest of a pixel, by each data set's own rules. `general` does the same to the points
+of every kind of drive by one rule (`sparse_depth`), so that a drive scores alike in any form.
+`filtered` is that without the points that the camera cannot see because the lidar looks past what
+stands in its way (`geometry.occlusion`). Drives move their points to the image's time themselves
+(`geometry.motion`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from rosam_core.types import Camera, Float32, Frame
 
 log = logging.getLogger(__name__)
 
-MODES = ("protocol", "filtered")
+MODES = ("protocol", "general", "filtered")
 CACHE_FORMAT = 1  # counts up when the same settings make other depth
 
 
@@ -79,7 +81,10 @@ class GroundTruth:
     @property
     def note(self) -> str:
         """What differs from the published protocol, in words; empty if nothing does."""
-        said = "lidar without hidden points" if self.options.mode == "filtered" else ""
+        said = {
+            "general": "lidar of every kind of drive alike",
+            "filtered": "lidar without hidden points",
+        }.get(self.options.mode, "")
         masked = self.ego_mask is not None or self.options.vehicle is not None
         return ", ".join(filter(None, (said, "without the vehicle itself" if masked else "")))
 
@@ -141,7 +146,7 @@ class GroundTruth:
 
     def _made(self, frame: Frame) -> Float32:
         """Returns the depth made of lidar points, or of a depth image that was made of them."""
-        if frame.depth is not None:
+        if frame.depth is not None and (self.options.mode == "protocol" or frame.lidar is None):
             return self._cleaned(frame.depth, frame.camera)
         points = np.zeros((0, 3), np.float32) if frame.lidar is None else frame.lidar
         o = self.options
