@@ -124,6 +124,26 @@ def test_boundaries_are_scored_where_depth_is_exact(tmp_path, capsys, model):
     assert "Occluding boundaries" in page.read_text()
 
 
+def test_flicker_is_measured_along_the_drive_and_its_absence_explained(tmp_path, capsys, model):
+    write_drive(tmp_path / "a", frames=3)
+    figures, page = tmp_path / "figures.json", tmp_path / "page.html"
+    arguments = ("--model", model, "--drive", tmp_path / "a", "--json", figures)
+    code, out = evaluate(capsys, *arguments, "--report", page)
+    assert code == 0
+    report = json.loads(figures.read_text())
+    # A camera at rest sees the same picture three times: two pairs of each condition.
+    flicker = {name: s["flicker"]["exact"] for name, s in report["conditions"].items()}
+    assert [flicker[name]["pairs"] for name in ("day-clear", "night", "all")] == [2, 2, 4]
+    assert flicker["all"]["flicker"] == flicker["all"]["floor"] == 0
+    assert ["flicker" in frame for frame in report["frames"]] == [False, True, True] * 2
+    assert "static and visible by" in out.out
+    assert "Flicker" in page.read_text()
+    code, out = evaluate(capsys, *arguments, "--limit", 2)
+    assert code == 0
+    assert "flicker not measured: no frame within 0.25 s before it (2 frames)" in out.out
+    assert json.loads(figures.read_text())["flicker_note"].startswith("flicker not measured")
+
+
 def test_between_lidar_points_boundaries_are_scored_on_demand(tmp_path, capsys, model):
     write_tree(tmp_path / "tree")
     figures = tmp_path / "figures.json"
@@ -177,7 +197,7 @@ def test_median_condition_and_limit(tmp_path, capsys, model):
     arguments = ("--model", model, "--drive", tmp_path / "a", "--condition", "night")
     code, out = evaluate(capsys, *arguments, "--median", "--limit", 3)
     assert code == 0
-    rows = [line.split()[:3] for line in out.out.splitlines()[3:]]
+    rows = [line.split()[:3] for line in out.out.splitlines()[3:5]]
     assert rows == [["night", "3", "median-scaled"], ["flat", "ground,", "median-scaled"]]
 
 

@@ -66,9 +66,10 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ground-truth",
-        choices=("protocol", "filtered"),
+        choices=("protocol", "general", "filtered"),
         default="protocol",
-        help="lidar as published figures have it, or without points hidden from the camera",
+        help="lidar as published figures of the data set have it, by one rule for every kind of "
+        "drive, or that without points hidden from the camera (default: protocol)",
     )
     parser.add_argument(
         "--truth-cache", type=Path, metavar="DIR", help="keep depth made of lidar here, as PNG"
@@ -80,6 +81,11 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         "--lidar-boundaries",
         action="store_true",
         help="where there is no exact depth, score how depth jumps between lidar points",
+    )
+    parser.add_argument(
+        "--flicker",
+        action="store_true",
+        help="where there is no exact depth, too, measure how depth changes between frames",
     )
     parser.add_argument("--flip", action="store_true", help="measure flip post-processing as well")
     parser.add_argument(
@@ -145,6 +151,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     from rosam_core.evaluation.compare import frame_rows
     from rosam_core.evaluation.crops import crop_words
     from rosam_core.evaluation.ego_vehicle import read_ego_mask
+    from rosam_core.evaluation.flicker import flicker_rows
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.protocol import score_drives, truth_options
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
@@ -169,6 +176,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         ground_truth=ground_truth,
         crop=args.crop,
         lidar_boundaries=args.lidar_boundaries,
+        flicker=args.flicker,
     )
     result = by_condition(found.scores)
     if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
@@ -181,6 +189,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         "protocol": "per image, then mean over images; 95 % intervals: bootstrap over scenes",
         "frames_without_truth": found.without_truth,
         "frames_skipped": found.skipped,
+        **({"flicker_note": found.flicker_note} if found.flicker_note else {}),
         "conditions": result,
     }
     if args.report:
@@ -196,8 +205,11 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         + (f"; truth: {about['truth']}" if "truth" in about else "")
     )
     print(format_table(rows))
-    if len(boundaries := boundary_rows(result)) > 1:
-        print(f"\n{format_table(boundaries)}\n")
+    for more in (boundary_rows(result), flicker_rows(result)):
+        if len(more) > 1:
+            print(f"\n{format_table(more)}")
+    if found.flicker_note:
+        print(found.flicker_note)
     _print_intervals(result)
     if found.without_truth:
         print(f"{found.without_truth} frames without depth or lidar were left out")

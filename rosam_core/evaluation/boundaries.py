@@ -77,14 +77,22 @@ def boundary_scores(
     shapes = [a.shape for a in (truth, prediction, instances) if a is not None]
     if len(set(shapes)) > 1:
         raise ValueError(f"truth, prediction and instances differ in size: {shapes}")
-    known = truth > 0  # not NaN; +Inf is known
     limits = (min_depth_m, max_depth_m)
-    share = np.count_nonzero(known) / known.size
-    if share >= DENSE:
+    if is_dense(truth):
         return {"kind": "exact", **_f1(*_dense_jumps(truth, prediction, limits, instances))}
-    if not share or not of_lidar:
+    known = truth > 0
+    if not of_lidar or not known.any():
         return None
     return {"kind": "lidar", **_f1(*_sparse_jumps(truth, prediction, known, limits))}
+
+
+def is_dense(truth: Float32) -> bool:
+    """Returns whether true depth is a whole map, not that of lidar points.
+
+    Args:
+        truth: float32[H,W] [m]; NaN = unknown, +Inf = sky, which is known.
+    """
+    return bool(np.count_nonzero(truth > 0) >= DENSE * truth.size)
 
 
 def _log_depth(depth: npt.NDArray[Any], limits: tuple[float, float]) -> npt.NDArray[Any]:

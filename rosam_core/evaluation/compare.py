@@ -30,7 +30,11 @@ def frame_rows(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
             "condition": s.condition,
             "metric": dict(s.metric),
             "median_scaled": dict(s.scaled),
-            **({"boundaries": dict(s.boundaries)} if s.boundaries else {}),
+            **{
+                name: dict(known)
+                for name, known in (("boundaries", s.boundaries), ("flicker", s.flicker))
+                if known
+            },
         }
         for s in scores
     ]

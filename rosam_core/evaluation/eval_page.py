@@ -10,6 +10,7 @@ import numpy as np
 from rosam_core.evaluation import figures
 from rosam_core.evaluation.boundaries import boundary_rows
 from rosam_core.evaluation.crops import crop_words
+from rosam_core.evaluation.flicker import flicker_rows
 from rosam_core.evaluation.protocol import Evaluation, Predict
 from rosam_core.evaluation.report import Card, Example, Figure, Report, Table
 from rosam_core.evaluation.scoring import ImageScore, table_rows
@@ -59,6 +60,8 @@ def eval_page(
     ]
     if len(boundaries := boundary_rows(summaries)) > 1:
         tables.append(Table("Occluding boundaries", boundaries, _BOUNDARIES, left=(0, 2)))
+    if len(changes := flicker_rows(summaries)) > 1:
+        tables.append(Table("Flicker", changes, _FLICKER, left=(0, 2)))
     by_camera = camera_rows(found.scores)
     if len(by_camera) > 2:
         tables.append(Table("By camera", by_camera, "Metric."))
@@ -98,6 +101,11 @@ def eval_page(
 _BOUNDARIES = (
     "Jumps between neighbours by 5 to 25 % (Bochkovskii et al., arXiv 2410.02073): of those "
     "predicted the share that is true, of the true ones the share that is found."
+)
+
+_FLICKER = (
+    "Mean change of the logarithm of depth from frame to frame along what is seen, the camera's "
+    "own motion taken out; of truth: what the measure itself adds."
 )
 
 _INTERVALS = (

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
 from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
+from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
-from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image
+from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
 Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
@@ -32,6 +33,7 @@ class Evaluation:
         skipped: Frames that could not be read or predicted, and why.
         ground_truth: What made the truth.
         crop: Window that was scored, see `crops`.
+        flicker_note: Why flicker could not be measured; empty if it was, or was not asked for.
     """
 
     scores: list[ImageScore]
@@ -40,6 +42,7 @@ class Evaluation:
     skipped: list[str]
     ground_truth: GroundTruth
     crop: str = NO_CROP
+    flicker_note: str = ""
 
     def truth(self, frame: Frame, drive: Drive) -> Float32 | None:
         """Returns what a frame was scored against, float32[H,W] [m], NaN = not scored."""
@@ -55,7 +58,8 @@ def truth_options(kind: str, mode: str = MODES[0]) -> TruthOptions:
         mode: One of `ground_truth.MODES`.
     """
     # The published nuScenes ground truth takes the integer part of the pixel (METHODS section 5).
-    return TruthOptions(mode, "floor" if kind == "nuscenes" else "nearest")
+    is_published = kind == "nuscenes" and mode == "protocol"
+    return TruthOptions(mode, "floor" if is_published else "nearest")
 
 
 def score_drives(
@@ -72,6 +76,7 @@ def score_drives(
     ground_truth: GroundTruth | None = None,
     crop: str = NO_CROP,
     lidar_boundaries: bool = False,
+    flicker: bool = False,
 ) -> Evaluation:
     """Scores every frame of the drives at a path.
 
@@ -88,6 +93,7 @@ def score_drives(
         ground_truth: Makes the truth; by default the published one of the kind.
         crop: Window of the truth that is scored, see `crops`.
         lidar_boundaries: Score boundaries between lidar points where there is no exact depth.
+        flicker: Measure flicker where there is no exact depth, too.
 
     Returns:
         The scores; a frame that cannot be read is named and counted, not fatal.
@@ -103,6 +109,7 @@ def score_drives(
         places = [places[i * len(places) // limit] for i in range(limit)]
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth = 0
+    meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
         try:
@@ -124,7 +131,9 @@ def score_drives(
         score = score_image(
             frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries
         )
-        found.scores.append(score)
+        depth = sized_to(prediction.depth, truth)
+        change = meter.of(frame, truth, depth, drive, scene)
+        found.scores.append(dataclasses.replace(score, flicker=change))
         found.places.append((drive, index))
     if not found.scores:
         if found.skipped:
@@ -137,4 +146,4 @@ def score_drives(
             + (f" in condition {', '.join(conditions)}" if conditions else "")
             + ", so there is nothing to score against"
         )
-    return dataclasses.replace(found, without_truth=without_truth)
+    return dataclasses.replace(found, without_truth=without_truth, flicker_note=meter.note)

@@ -12,6 +12,7 @@ import numpy as np
 from rosam_core.evaluation.boundaries import boundary_scores, mean_boundaries
 from rosam_core.evaluation.calibration import Reliability, ause
 from rosam_core.evaluation.flat_ground import flat_ground_depth
+from rosam_core.evaluation.flicker import mean_flicker
 from rosam_core.evaluation.intervals import scene_interval
 from rosam_core.evaluation.metrics import (
     depth_metrics,
@@ -59,6 +60,7 @@ class ImageScore:
         flipped: `depth_metrics` with flip post-processing, None if it was not asked for.
         flipped_scaled: The same after median scaling.
         boundaries: `boundary_scores` of the metres as published; None if they are not known.
+        flicker: `FlickerMeter.of` since the frame before; None if it is not known.
     """
 
     condition: str
@@ -75,6 +77,7 @@ class ImageScore:
     flipped: Mapping[str, float] | None = None
     flipped_scaled: Mapping[str, float] | None = None
     boundaries: Mapping[str, Any] | None = None
+    flicker: Mapping[str, Any] | None = None
 
 
 def frame_truth(frame: Frame, rounding: str = "nearest") -> Float32 | None:
@@ -135,9 +138,9 @@ def score_image(
     limits = (min_depth_m, max_depth_m)
     # Of lidar a few thousand of a million pixels: everything below is done with those alone.
     scored = np.flatnonzero(scored_pixels(truth, *limits))
-    whole, certainty = (_sized(a, truth) for a in (prediction.depth, prediction.confidence))
+    whole, certainty = (sized_to(a, truth) for a in (prediction.depth, prediction.confidence))
     g, depth, confidence = (values.ravel()[scored] for values in (truth, whole, certainty))
-    other = None if flipped is None else _sized(flipped.depth, truth).ravel()[scored]
+    other = None if flipped is None else sized_to(flipped.depth, truth).ravel()[scored]
     flat = None
     if camera_height_m is not None:
         view = frame.camera.scaled_to(width, height)
@@ -168,8 +171,8 @@ def score_image(
     )
 
 
-def _sized(values: Float32, truth: Float32) -> Float32:
-    """Returns a prediction at the size of the truth."""
+def sized_to(values: Float32, truth: Float32) -> Float32:
+    """Returns a map of a prediction at the size of the truth, float32[H,W]."""
     height, width = truth.shape
     return values if values.shape == truth.shape else resize_align_corners(values, width, height)
 
@@ -185,7 +188,8 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
         were measured), `intervals` (95 %, over scenes; None with a single scene), `ranges`
         (`mean_range_errors`), `ece`, `ause`, `reliability` and, where the camera height is known,
         `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
-        over AbsRel of the model, metric), and `boundaries` (`mean_boundaries`) where known.
+        over AbsRel of the model, metric), and `boundaries` (`mean_boundaries`)
+        and `flicker` (`mean_flicker`) where known.
     """
     if not scores:
         raise ValueError("no images to summarise")
@@ -206,6 +210,8 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
     result["ranges"] = mean_range_errors([s.ranges for s in scores if s.ranges])
     if boundaries := mean_boundaries([s.boundaries for s in scores]):
         result["boundaries"] = boundaries
+    if flicker := mean_flicker([s.flicker for s in scores]):
+        result["flicker"] = flicker
     result["scenes"] = len({s.scene for s in scores})
     result["intervals"] = {
         scaling: {
