@@ -20,7 +20,9 @@ def transform_from_axis_angle(rotation: Tensor, translation: Tensor) -> Tensor:
     x, y, z = rotation.unbind(-1)
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    upper = torch.cat([torch.linalg.matrix_exp(skew), translation[..., None]], dim=-1)
+    with torch.autocast(skew.device.type, enabled=False):  # its products need all their bits
+        matrix = torch.linalg.matrix_exp(skew)
+    upper = torch.cat([matrix, translation[..., None]], dim=-1)
     last = functional.pad(torch.ones_like(zero)[..., None, None], (3, 0))
     return torch.cat([upper, last], dim=-2)
 
