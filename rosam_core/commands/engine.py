@@ -53,9 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--force", action="store_true", help="build it again if it is there")
     build.set_defaults(act=_build)
-    _action(
-        actions, "list", "say which engines are there, and which of them run here"
-    ).set_defaults(act=_list)
+    listing = _action(actions, "list", "say which engines are there, and which run here")
+    listing.set_defaults(act=_list)
     verify = _action(actions, "verify", "compare engines with their cards, and with the CPU")
     verify.add_argument(
         "model",
@@ -168,9 +167,9 @@ def _verify_parity(model: Path, cache: Path | None, results: list[dict]) -> list
         else:
             parity = compare(read_plan(entry), model, card, entry.card.key, library)
             facts["parity"] = parity
+            set_parity(entry, parity)  # a bad one, too: it is then refused when it is loaded
             try:
                 refuse_beyond(parity, entry.card.key.precision)
-                set_parity(entry, parity)
             except ValueError as error:
                 facts["problem"] = str(error)
         checked.append(facts)

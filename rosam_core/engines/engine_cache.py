@@ -222,10 +222,14 @@ def store(cache: Path, key: EngineKey, model: str, plan: Any, parity: Mapping[st
 
 
 def set_parity(entry: Entry, parity: Mapping[str, Any]) -> None:
-    """Writes down how far an engine is from ONNX Runtime."""
-    if entry.card is not None:
-        card = dataclasses.replace(entry.card, parity=dict(parity))
-        write_whole(entry.folder / CARD, card.to_json().encode())
+    """Writes down how far an engine is from ONNX Runtime, unless it was built again meanwhile."""
+    if entry.card is None:
+        return
+    with build_lock(entry.folder.parent, entry.card.key):
+        now = _entry(entry.folder)
+        if now.card is not None and now.card.plan_sha256 == entry.card.plan_sha256:
+            card = dataclasses.replace(now.card, parity=dict(parity))
+            write_whole(entry.folder / CARD, card.to_json().encode())
 
 
 def write_whole(path: Path, content: Any) -> None:

@@ -24,6 +24,7 @@ from rosam_core.engines.contract import (
 from rosam_core.engines.cuda_device import CudaDevice, Gpu
 from rosam_core.engines.engine_cache import EngineKey, Entry, cache_folder, entries, read_plan
 from rosam_core.engines.onnx_precision import PREPARATION
+from rosam_core.engines.parity import refuse_beyond
 from rosam_core.engines.tensorrt_library import (
     ICudaEngine,
     IExecutionContext,
@@ -233,6 +234,8 @@ def load_entry(
         raise ValueError(f"engine {entry.folder}: {entry.problem}: {rebuild_command(model)}")
     try:
         plan = read_plan(entry)
+        if entry.card.parity:
+            refuse_beyond(entry.card.parity, entry.card.key.precision)
         engine = TensorRtEngine(plan, card, entry.card.key, library, device)
     except ValueError as error:
         raise ValueError(f"{error}: {rebuild_command(model, entry)}") from error
