@@ -93,10 +93,11 @@ def test_the_vehicle_itself_is_no_truth():
     bonnet = np.stack([x, np.full_like(x, 0.25), z], axis=1).astype(np.float32)
     seen = frame(lidar=np.concatenate([scan()[0], bonnet]))
     assert np.nanmin(GroundTruth().of(seen)) < 2
+    assert np.isfinite(GroundTruth().of(frame())[82:90, 60:100]).any()
     box = TruthOptions(vehicle=VehicleBox(1, 1, 1, 1, 1, 2))
     truth = GroundTruth(box).of(seen)
     assert np.nanmin(truth) > 4
-    assert not np.isfinite(truth[85:88, 60:100]).any()  # nor the road between its points
+    assert not np.isfinite(truth[82:90, 60:100]).any()  # nor the road between its points
     mask = np.zeros((100, 160), bool)
     mask[:, 80:] = True
     made = GroundTruth(ego_mask=mask)

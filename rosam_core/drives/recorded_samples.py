@@ -201,9 +201,11 @@ class RecordedSamples:
         drive, index = target.drive, target.index
         if self.with_depth:
             return drive[index]
-        glance = drive.glance(index)
+        glance, image = drive.glance(index), drive.image(index)
+        if image.shape[:2] != (glance.camera.height, glance.camera.width):
+            return drive[index]  # which knows, or says, what that means
         return Frame(
-            drive.image(index),
+            image,
             glance.camera,
             glance.stamp_ns,
             condition=glance.condition,

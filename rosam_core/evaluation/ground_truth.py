@@ -137,10 +137,9 @@ class GroundTruth:
 
     def _key(self, frame: Frame, drive: Drive | None) -> str:
         """Returns 32 hexadecimal digits of everything that the depth follows from."""
-        source = frame.depth if frame.depth is not None else frame.lidar
         about = (CACHE_FORMAT, drive.name if drive else "", frame.camera_name, frame.stamp_ns)
         digest = hashlib.sha256(repr((*about, frame.camera, self.options)).encode())
-        for array in (source, frame.lidar_origin):
+        for array in (frame.depth, frame.lidar, frame.lidar_origin):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:32]
 
