@@ -123,7 +123,7 @@ def test_between_lidar_points_the_place_of_a_jump_does_not_matter():
 def test_lidar_points_far_apart_or_of_other_bands_are_no_neighbours():
     truth = np.full((40, 1000), np.nan, np.float32)
     truth[0, 0], truth[0, 11] = 10, 20  # 11 px: more than 1 % of the width
-    truth[5, 990], truth[6, 2] = 10, 20  # the last of a band of six rows, the first of the next
+    truth[5, 998], truth[6, 2] = 10, 20  # the last of a band of six rows, the first of the next
     truth[12, 500], truth[17, 510] = 10, 20  # one band
     scores = boundary_scores(truth, np.full((40, 1000), 5, np.float32), *LIMITS)
     assert scores["n"] == 1
