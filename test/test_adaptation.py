@@ -35,13 +35,16 @@ class Even(nn.Module):
         n = len(images)
         log_depth = self.log_depth.expand(n, -1, -1, -1)
         log_b = self.log_b.expand_as(log_depth)
-        output = {"inverse_depth": torch.exp(-log_depth), "log_b": log_b}
+        output = {
+            "inverse_depth": torch.exp(-log_depth),
+            "log_b": log_b,
+            "features": [self.features.expand(n, -1, -1, -1)],
+        }
         if self.training:
             output["scales"] = [
                 (log_depth, log_b),
                 (log_depth[..., ::2, ::2], log_b[..., ::2, ::2]),
             ]
-            output["features"] = [self.features.expand(n, -1, -1, -1)]
         return output
 
 
@@ -194,6 +197,24 @@ def test_a_region_that_the_neighbours_contradict_is_not_believed():
     data["T_source_target"][:] = float("nan")
     found = RosamDepth(Even(2.0), Even(1.0), None, options, 20.0).losses(data, 0)["distil_0"].map
     torch.testing.assert_close(found, torch.full_like(found, 0.5))
+
+
+def test_prototypes_of_regions_are_the_teachers():
+    torch.manual_seed(0)
+    teacher, student = Even(1.0), Even(2.0)
+    with torch.no_grad():  # the teacher tells left and right apart
+        teacher.features[:] = 0
+        teacher.features[:, 0, :, : W // 4] = 1
+        teacher.features[:, 1, :, W // 4 :] = 1
+        student.features.copy_(teacher.features)
+    options = plain(contrast_weight=0.01)
+    agree = RosamDepth(student, teacher, None, options, 20.0).losses(batch(), 0)["contrast_2"]
+    # -log(exp(1 / T) / (exp(1 / T) + exp(0))) with T = 0.1
+    assert agree.mean().item() == pytest.approx(math.log1p(math.exp(-10)), abs=1e-6)
+    with torch.no_grad():  # just as well apart, but the other way round
+        student.features.copy_(teacher.features[:, [1, 0, 2, 3]])
+    differ = RosamDepth(student, teacher, None, options, 20.0).losses(batch(), 0)["contrast_2"]
+    assert differ.mean().item() == pytest.approx(10.0, rel=1e-3)
 
 
 @pytest.mark.parametrize(

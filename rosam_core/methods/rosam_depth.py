@@ -99,10 +99,12 @@ class RosamDepth(RealAdaptation):
             weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
         return Judgement(weight, trust, regional)
 
-    def priors(self, batch: Batch, output: dict[str, Any], judged: Judgement) -> dict[str, Term]:
+    def priors(
+        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], judged: Judgement
+    ) -> dict[str, Term]:
         """Returns `contrast_2`, `contrast_4`, `contrast_8`, `likelihood` and `smoothness`."""
         options, inverse = self.options, output["inverse_depth"]
-        terms = self._contrast(batch, output) if options.contrast_weight else {}
+        terms = self._contrast(batch, output, taught) if options.contrast_weight else {}
         if options.likelihood_weight and judged.regional is not None:
             terms["likelihood"] = Term(
                 regional_likelihood(inverse, judged.regional), options.likelihood_weight
@@ -125,7 +127,9 @@ class RosamDepth(RealAdaptation):
         regions = batch["regions"]
         return region_reliability(error, seen, regions, number_of_ids(regions), beta)
 
-    def _contrast(self, batch: Batch, output: dict[str, Any]) -> dict[str, Term]:
+    def _contrast(
+        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any]
+    ) -> dict[str, Term]:
         options, regions = self.options, batch["regions"]
         n = number_of_ids(regions)
         if options.contrast_on == "depth":
@@ -136,10 +140,11 @@ class RosamDepth(RealAdaptation):
             )
             return {"contrast_1": Term(loss, options.contrast_weight, counted)}
         terms = {}
-        for features in output["features"]:
+        for features, teachers in zip(output["features"], taught["features"], strict=True):
             at_scale = resize_regions(regions, (features.shape[-2], features.shape[-1]))
             pixels = sample_pixels(at_scale, options.contrast_pixels)
-            prototypes, present = region_prototypes(features.float(), at_scale, n)
+            # What a region is like is the teacher's word, as all region statistics are.
+            prototypes, present = region_prototypes(teachers.float(), at_scale, n)
             loss, counted = region_contrast(
                 features.float(),
                 at_scale,

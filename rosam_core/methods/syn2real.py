@@ -158,9 +158,9 @@ class RealAdaptation(nn.Module):
             step: Not used.
         """
         with torch.no_grad():
-            inverse = self.teacher(batch["clean"])["inverse_depth"]
+            taught = self.teacher(batch["clean"])
             day = self.day(batch["clean"])["inverse_depth"] if self.day is not None else None
-        output = self.student(batch["image"])
+        output, inverse = self.student(batch["image"]), taught["inverse_depth"]
         judged = self.judge(batch, inverse, day)
         terms = distillation_terms(output, 1 / inverse, judged.weight)
         terms["confidence"] = Term(
@@ -171,7 +171,7 @@ class RealAdaptation(nn.Module):
                 self._histogram(torch.exp(output["scales"][0][0]), 1 / day),
                 self.options.histogram_weight,
             )
-        return terms | self.priors(batch, output, judged)
+        return terms | self.priors(batch, output, taught, judged)
 
     def judge(self, batch: Batch, inverse: Tensor, day: Tensor | None) -> Judgement:
         """Returns what the teacher's depth is worth: W_cst, where there is Phi_day.
@@ -186,8 +186,17 @@ class RealAdaptation(nn.Module):
             return Judgement(consistency_weight(inverse, day), trust)
         return Judgement(trust, trust)
 
-    def priors(self, batch: Batch, output: dict[str, Any], judged: Judgement) -> dict[str, Term]:
-        """Returns the terms of what is known beyond the teacher: none in the baseline."""
+    def priors(
+        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], judged: Judgement
+    ) -> dict[str, Term]:
+        """Returns the terms of what is known beyond the teacher: none in the baseline.
+
+        Args:
+            batch: See the class.
+            output: Of the student, in training mode.
+            taught: Of the teacher, in evaluation mode.
+            judged: What the teacher's depth is worth.
+        """
         return {}
 
     def _histogram(self, depth: Tensor, day_depth: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     Its `forward(images float[b,3,h,w] in [0, 1], RGB)`, h and w multiples of 32, returns:
     `"inverse_depth"` float[b,1,h,w] [1/m] for the canonical focal length, `"log_b"`
-    float[b,1,h,w], log of the Laplace scale of log depth, and, in training mode, `"scales"`:
-    a list of (log_depth, log_b) pairs, float[b,1,h/k,w/k], finest first, and `"features"`: of
-    the decoder, float[b,c,h/k,w/k] for k = 2, 4, 8.
+    float[b,1,h,w], log of the Laplace scale of log depth; `"features"`: of the decoder,
+    float[b,c,h/k,w/k] for k = 2, 4, 8; and, in training mode, `"scales"`: a list of (log_depth,
+    log_b) pairs, float[b,1,h/k,w/k], finest first.
 
     Args:
         name: A key of `MODELS`.

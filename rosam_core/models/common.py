@@ -60,7 +60,7 @@ def student_output(
         heads: Raw float[b,2,h/k,w/k], finest first.
         features: Of the decoder, float[b,c,h/k,w/k] for k = 2, 4, 8.
         size: Height and width of the input [px].
-        training: Add `"scales"` and `"features"`.
+        training: Add `"scales"`.
     """
     finest = heads[0].float()
     if tuple(finest.shape[-2:]) != tuple(size):
@@ -69,10 +69,10 @@ def student_output(
     output: dict[str, Tensor | list[Tensor] | list[tuple[Tensor, Tensor]]] = {
         "inverse_depth": torch.exp(-log_depth),
         "log_b": log_b,
+        "features": list(features),
     }
     if training:
         output["scales"] = [(log_depth, log_b), *(split_head(raw) for raw in heads[1:])]
-        output["features"] = list(features)
     return output
 
 
