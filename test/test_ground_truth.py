@@ -196,10 +196,11 @@ def test_eval_leaves_the_masked_vehicle_out(tmp_path, capsys):
     mask[:, :32] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     found = []
-    for extra in ([], ["--ego-mask", str(tmp_path / "mask.png")]):
+    box = ["--vehicle-box", "1.5", "-0", "1", "1", "1", "8"]  # y = 1 of the lidar is on the left
+    for extra in ([], ["--ego-mask", str(tmp_path / "mask.png")], box):
         drive = ["--drive", str(tmp_path / "tree"), "--model", str(model)]
         assert main(["eval", *drive, *extra, "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         found.append(sum(r["n"] for r in next(iter(report["conditions"].values()))["ranges"]))
-    assert found == [2, 1]
+    assert found == [2, 1, 1]
     assert report["truth"] == "without the vehicle itself"

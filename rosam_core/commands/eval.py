@@ -78,6 +78,14 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         "--ego-mask", type=Path, metavar="FILE", help="image, white where it shows the vehicle"
     )
     parser.add_argument(
+        "--vehicle-box",
+        type=float,
+        nargs=6,
+        metavar=("LEFT", "RIGHT", "UP", "DOWN", "BEHIND", "AHEAD"),
+        help="lidar returns this near the camera [m] are the vehicle's own: they and the pixels "
+        "around them are not scored",
+    )
+    parser.add_argument(
         "--lidar-boundaries",
         action="store_true",
         help="where there is no exact depth, score how depth jumps between lidar points",
@@ -150,7 +158,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     from rosam_core.evaluation.boundaries import boundary_rows
     from rosam_core.evaluation.compare import frame_rows
     from rosam_core.evaluation.crops import crop_words
-    from rosam_core.evaluation.ego_vehicle import read_ego_mask
+    from rosam_core.evaluation.ego_vehicle import VehicleBox, read_ego_mask
     from rosam_core.evaluation.flicker import flicker_rows
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.protocol import score_drives, truth_options
@@ -159,7 +167,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
     kind = find_kind(args.drive) if args.kind == "auto" else args.kind
     ground_truth = GroundTruth(
-        truth_options(kind, args.ground_truth),
+        truth_options(kind, args.ground_truth, args.vehicle_box and VehicleBox(*args.vehicle_box)),
         args.truth_cache,
         read_ego_mask(args.ego_mask) if args.ego_mask else None,
     )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
 from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
+from rosam_core.evaluation.ego_vehicle import VehicleBox
 from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
@@ -50,16 +51,19 @@ class Evaluation:
         return None if truth is None else cropped(truth, self.crop)
 
 
-def truth_options(kind: str, mode: str = MODES[0]) -> TruthOptions:
+def truth_options(
+    kind: str, mode: str = MODES[0], vehicle: VehicleBox | None = None
+) -> TruthOptions:
     """Returns how lidar becomes true depth for a kind of drive.
 
     Args:
         kind: One of `KINDS`.
         mode: One of `ground_truth.MODES`.
+        vehicle: The vehicle itself, which is not scored.
     """
     # The published nuScenes ground truth takes the integer part of the pixel (METHODS section 5).
     is_published = kind == "nuscenes" and mode == "protocol"
-    return TruthOptions(mode, "floor" if is_published else "nearest")
+    return TruthOptions(mode, "floor" if is_published else "nearest", vehicle=vehicle)
 
 
 def score_drives(
