@@ -9,13 +9,15 @@ VENV ?= .venv
 # For a machine without a GPU: make demo TORCH_INDEX=<address of PyTorch's CPU index>
 TORCH_INDEX ?=
 EXTRAS ?= ros,train,dev
+# TensorRT's Python bindings of three versions (4 MB in all), without TensorRT itself.
+BINDINGS := tensorrt-cu11-bindings tensorrt-cu12-bindings tensorrt-cu13-bindings
 BAG ?=
 OUT ?= out/demo
 
 STAMP := $(VENV)/.installed
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: help venv demo test test-all lint clean
+.PHONY: help venv bindings demo test test-all lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -33,6 +35,18 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
+# Each in a folder of its own, for they are one module; tests look names up in them.
+bindings: $(VENV)/share/tensorrt-bindings/.installed
+
+$(VENV)/share/tensorrt-bindings/.installed: constraints.txt | $(STAMP)
+	@mkdir -p $(@D)
+	@$(RUN) for name in $(BINDINGS); do \
+	  pip install --disable-pip-version-check -q --no-deps --upgrade -c constraints.txt \
+	    --target $(@D)/$$name $$name || \
+	  echo "no $$name for this machine: the tests of that version of TensorRT will be skipped"; \
+	done
+	@touch $@
+
 demo: $(STAMP)
 	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG))
 
@@ -43,7 +57,7 @@ lint: $(STAMP)
 	$(RUN) lint-imports
 	$(RUN) codespell
 
-test: lint
+test: lint bindings
 	$(RUN) python -m pytest -rs
 
 # Every supported Python; PYTHON310=... and so on name an interpreter that is not on the PATH.

@@ -177,7 +177,6 @@ def test_malformed_models_and_cards(tmp_path: Path, case: str) -> None:
     [
         ("tensor-rt", 1, "unknown engine 'tensor-rt': choose one of auto, onnx-cpu"),
         ("", 1, "unknown engine ''"),
-        ("tensorrt", 1, "'tensorrt' is not part of this version yet"),
         ("onnx-cpu", -1, "threads must be 0 (every core) or more, got -1"),
     ],
 )

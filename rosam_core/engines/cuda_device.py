@@ -31,7 +31,7 @@ class Gpu:
 
 
 class CudaDevice:
-    """GPU 0 of this process through cuda-python; owns one stream and whatever it handed out.
+    """GPU 0 of this process through cuda-bindings; owns one stream and whatever it handed out.
 
     `CUDA_VISIBLE_DEVICES` chooses another GPU. Not safe to share by threads.
     """
@@ -43,7 +43,7 @@ class CudaDevice:
             runtime: The module `cuda.bindings.runtime`; imported if None.
 
         Raises:
-            ValueError: There is no cuda-python, no driver or no GPU.
+            ValueError: There is no cuda-bindings, no driver or no GPU.
         """
         self._cuda = runtime if runtime is not None else _import_runtime()
         self._freers: list[tuple[Callable[..., Any], Any]] = []
@@ -155,6 +155,6 @@ def _import_runtime() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise ValueError(
-            "TensorRT needs cuda-python: `pip install 'rosam_depth_ros[tensorrt]'`"
+            "TensorRT needs cuda-bindings: `pip install 'rosam_depth_ros[tensorrt]'`"
         ) from error
     return runtime
