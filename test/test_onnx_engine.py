@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import write_tiny_model
+
+from rosam_core.engines.contract import load_card
+from rosam_core.engines.onnx_engine import OnnxEngine
+
+
+@pytest.mark.parametrize("arena", [True, False])
+def test_arena_reaches_the_session(tmp_path: Path, arena: bool) -> None:
+    model = write_tiny_model(tmp_path)
+    engine = OnnxEngine(model, load_card(model), threads=1, arena=arena)
+    assert engine._session.get_session_options().enable_cpu_mem_arena == arena
+    depth, _ = engine.infer(np.zeros((1, 48, 64, 3), np.uint8))
+    assert (depth == 2.0).all()
+
+
+def test_a_provider_that_is_not_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    model = write_tiny_model(tmp_path)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(RuntimeError, match="has no CUDAExecutionProvider"):
+        OnnxEngine(model, load_card(model), "cuda", 1)
+    with pytest.raises(ValueError, match="unknown device 'gpu': choose one of cpu, cuda"):
+        OnnxEngine(model, load_card(model), "gpu", 1)
+    with pytest.raises(ValueError, match="CPUExecutionProvider has no options, got device_id"):
+        OnnxEngine(model, load_card(model), "cpu", 1, provider_options={"device_id": "1"})
+
+
+def test_provider_options_reach_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    asked: list[object] = []
+
+    class Session:
+        def __init__(self, path: str, options: object, providers: object) -> None:
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]  # CUDA was dropped
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    model = write_tiny_model(tmp_path)
+    with pytest.raises(RuntimeError, match="CUDAExecutionProvider did not start"):
+        OnnxEngine(model, load_card(model), "cuda", 1, provider_options={"device_id": "1"})
+    assert asked == [[("CUDAExecutionProvider", {"device_id": "1"}), ("CPUExecutionProvider", {})]]
