@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from test_recorded_samples import warped
 
 from rosam_core.drives.kitti import KittiDrive
 from rosam_core.drives.opening import find_kind, open_drives
@@ -104,3 +105,23 @@ def test_raw_recording_has_the_lidar_of_the_bag(shared_data, tmp_path):
     np.testing.assert_allclose(read.lidar, frame.lidar, atol=1e-4)
     np.testing.assert_allclose(read.lidar_origin, frame.lidar_origin, atol=1e-9)
     assert len(points_in_view(read.lidar, read.camera)[0]) > 5000
+
+
+def test_the_motion_of_a_bag_explains_its_images(shared_data):
+    """Lidar, poses, times and intrinsics of a real recording belong together, the right way on."""
+    made = RecordedSamples(
+        open_drives(shared_data / "bags/kitti_mcap"), (640, 192), view=ViewOptions(flip=0.5)
+    )
+    errors = []
+    for index in range(2, 20, 4):
+        sample = made.at(0, index)
+        for name in ("previous", "next"):
+            T = sample[f"T_{name}_target"]
+            row = []
+            for moved in (T, np.eye(4), np.linalg.inv(T)):  # right, not at all, the wrong way
+                seen, inside = warped({**sample, f"T_{name}_target": moved}, name)
+                target = sample["image"].transpose(1, 2, 0).astype(np.float64)
+                row.append(np.abs(seen - target)[inside].mean())
+            errors.append(row)
+    right, still, wrong = np.mean(errors, axis=0)
+    assert right < 0.97 * still < 0.9 * wrong  # in crawling traffic; other cars move

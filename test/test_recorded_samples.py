@@ -37,6 +37,7 @@ def warped(sample, name, K=None):
     rays = np.linalg.inv(K) @ np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1)
     points = T[:3, :3] @ (rays * depth.ravel()) + T[:3, 3:]
     u, v, z = K @ points
+    z = np.where(z > 0, z, np.inf)  # no depth: not asked for below
     u, v = ((c / z).reshape(depth.shape).astype(np.float32) for c in (u, v))
     source = sample[name].transpose(1, 2, 0)
     seen = cv2.remap(source, u, v, cv2.INTER_LINEAR).astype(np.float64)
