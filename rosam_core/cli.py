@@ -16,8 +16,10 @@ COMMANDS = {
     "train": "train a student from a recipe",
     "eval": "score a model on a drive, by condition",
     "export": "turn a checkpoint into an ONNX model with its card",
+    "weights": "turn a published checkpoint into one of ours",
     "engine": "build, list, check and remove TensorRT engines",
     "quantize": "turn a model into one of 8 bits, and measure what that costs",
+    "bench": "time models on this machine's engines, beside what the machine can do",
     "drive": "say what a recorded drive holds, and what is wrong with it",
     "bag": "depth for every camera of a ROS 1 or ROS 2 bag",
 }

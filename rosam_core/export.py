@@ -70,6 +70,7 @@ class TrainedStudent:
     commit: str
     focal_range: tuple[float, float]
     validation: Mapping[str, Any]
+    is_metric: bool
 
 
 def load_student(checkpoint: str | Path) -> TrainedStudent:
@@ -97,6 +98,7 @@ def load_student(checkpoint: str | Path) -> TrainedStudent:
         str(state["commit"]),
         (float(low), float(high)),
         state["validation"],
+        bool(state.get("is_metric", True)),
     )
 
 
@@ -151,7 +153,7 @@ def export_checkpoint(
             focal_range_px=trained.focal_range,
             min_depth_m=data.min_depth_m,
             max_depth_m=data.max_depth_m,
-            is_metric=True,
+            is_metric=trained.is_metric,
             confidence_temperature=temperature,
             sha256=file_sha256(temporary),
             licence=licence,

@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 class Samples(Protocol):
     """An endless sequence of training samples, the same from any process."""
 
+    is_metric: bool
+    """Metres are known, so that what is trained on them predicts metres."""
+
     def __getitem__(self, position: int) -> dict[str, npt.NDArray[Any]]:
         """Returns sample `position` >= 0; images as uint8[3,h,w], and `focal` float32[]."""
         ...

@@ -293,6 +293,7 @@ class Trainer:
             "validation": self.last_validation,
             "recipe": to_yaml(self.recipe),
             "commit": git_commit(),
+            "is_metric": self.samples.is_metric,
         }
         save_checkpoint(self.out / name, state)
 

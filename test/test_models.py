@@ -146,7 +146,7 @@ def test_light_student_is_small_and_the_sizes_are_known():
 def test_head_by_hand_and_bounded():
     raw = torch.tensor([[math.log(20.0), 100.0, -100.0], [math.log(0.25), 50.0, -50.0]])
     log_depth, log_b = split_head(raw[None, :, None, :])
-    assert torch.exp(log_depth).flatten().tolist() == pytest.approx([20, 2000, 0.2])
+    assert torch.exp(log_depth).flatten().tolist() == pytest.approx([20, 2000, 0.1])
     assert torch.exp(log_b).flatten().tolist() == pytest.approx([0.25, 2.0, 0.01])
 
 

@@ -147,6 +147,8 @@ class TrainingSamples:
             conditions of weight 0.
     """
 
+    is_metric = True
+
     def __init__(
         self,
         drives: Sequence[DriveIndex],

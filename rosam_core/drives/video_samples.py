@@ -29,12 +29,20 @@ class VideoSamples:
     - `T_source_target` float32[2,4,4] and `distance_m` float32[2]; NaN where not known.
     - `regions` int64[1,h,w], 0 = unassigned; all 0 without region maps.
 
+    `is_metric` says whether the pose of any frame is known: without poses no method learns metres
+    from video alone.
+
     Args:
         recorded: Where they come from.
     """
 
     def __init__(self, recorded: RecordedSamples) -> None:
         self.recorded = recorded
+        self.is_metric = any(
+            neighbour is not None and neighbour.T_neighbour_target is not None
+            for target in recorded.targets
+            for neighbour in (target.previous, target.next)
+        )
 
     def __len__(self) -> int:
         """Returns the number of frames: one epoch."""
@@ -114,5 +122,3 @@ def focal_length(sample: Sample) -> npt.NDArray[np.float32]:
     """Returns sqrt(fx fy) of a sample, float32[] [px]."""
     K = np.asarray(sample["K"], np.float32)
     return np.asarray(np.sqrt(K[0, 0] * K[1, 1]), np.float32)
-
-

@@ -8,9 +8,14 @@ from typing import Any
 from torch import nn
 
 from rosam_core.models.light import LightStudent
+from rosam_core.models.monodepth2 import Monodepth2Student
 from rosam_core.models.resnet18 import ResNet18Student
 
-MODELS = {"light": LightStudent, "resnet18": ResNet18Student}
+MODELS = {
+    "light": LightStudent,
+    "resnet18": ResNet18Student,
+    "monodepth2": Monodepth2Student,
+}
 """Every student by the name that recipes and model cards use."""
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 # Bounds of the network's own output: wide enough never to bind on a road, tight enough that
 # exp() of an untrained network stays finite in half precision.
-LOG_DEPTH_RANGE = (math.log(0.2), math.log(2000.0))
+LOG_DEPTH_RANGE = (math.log(0.1), math.log(2000.0))
 LOG_B_RANGE = (math.log(0.01), math.log(2.0))
 INITIAL_DEPTH_M = 15.0
 INITIAL_B = 0.3
