@@ -125,6 +125,18 @@ def test_a_recorded_drive_validates_what_learns_from_video(drives, taught, tmp_p
     assert found["day-clear"] == pytest.approx(expected["day-clear"], rel=1e-3)
 
 
+@pytest.mark.parametrize("has_poses", [True, False])
+def test_metres_are_known_only_where_poses_are(drives, tmp_path, has_poses):
+    recipe = ROOT / "training/recipes/self_supervised.yaml"
+    overrides = ["train.steps=2", "data.val_drives=null"]
+    if not has_poses:  # the same pictures in a plain folder
+        images = drives / "train/drive_000000/images/day-clear"
+        overrides += [f"data.drives={images}", "data.video.fov_deg=60"]
+        overrides += ["data.video.neighbours.min_flow_px=0", "data.video.neighbours.max_gap_s=9"]
+    train(small(drives, *overrides, recipe=recipe), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run/last.pt")["is_metric"] is has_poses
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
     """SIGKILL in mid-epoch, resume, and compare with the run nobody touched."""
