@@ -1,0 +1,167 @@
+"""The real builder of TensorRT for RTX, which needs no GPU, on both students."""
+
+import importlib.util
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("tensorrt_rtx") is None:
+    pytest.skip(
+        "tensorrt-rtx is not installed: it comes with the extra `dev`, on x86-64",
+        allow_module_level=True,
+    )
+pytest.importorskip("onnx", reason="the onnx package is not installed: extra `tensorrt`")
+
+from rosam_core.engines.engine_cache import read_plan
+from rosam_core.engines.onnx_precision import prepare_model
+from rosam_core.engines.registry import default_model_path
+from rosam_core.engines.tensorrt_build import BuildOptions, build_engine, build_plan
+from rosam_core.engines.tensorrt_library import TensorRt, load_tensorrt
+
+CAPABILITIES = ("8.6", "8.9", "12.0")  # RTX 30, 40 and 50
+SIZES = {"light": (256, 160), "resnet18": (64, 64)}
+
+
+class Bar:
+    """Counts what a build says of its progress."""
+
+    total: float | None = 0
+
+    def __init__(self, at: Callable[[], None] = lambda: None) -> None:
+        self.done, self.phases, self.at = 0.0, [], at  # type: ignore[var-annotated]
+
+    def update(self, n: float = 1) -> None:
+        self.done += n
+        self.at()
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        self.phases.append(s)
+
+
+@pytest.fixture(scope="module")
+def library() -> TensorRt:
+    return load_tensorrt("tensorrt-rtx")
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch = pytest.importorskip("torch", reason="torch is not installed: extra `train`")
+    from rosam_core.export import DeployedStudent, write_onnx
+    from rosam_core.models import create_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("resnet18") / "resnet18.onnx"
+    write_onnx(DeployedStudent(create_model("resnet18").eval()), path, SIZES["resnet18"])
+    return path
+
+
+@pytest.fixture
+def student(request: pytest.FixtureRequest) -> Path:
+    if request.param == "light":
+        return default_model_path()
+    return Path(request.getfixturevalue(request.param))
+
+
+def quantise(model: Path, size: tuple[int, int], output: Path) -> None:
+    """Writes a symmetric Q/DQ model whose biases stay float, calibrated on noise."""
+    from onnxruntime import quantization
+
+    class Noise(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self.left = [rng.integers(0, 256, (1, size[1], size[0], 3), np.uint8)]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return {"image": self.left.pop()} if self.left else None
+
+    folded = output.with_name("folded.onnx")
+    folded.write_bytes(prepare_model(model, "fp32")[0])
+    quantization.quantize_static(
+        folded,
+        output,
+        Noise(),
+        quant_format=quantization.QuantFormat.QDQ,
+        activation_type=quantization.QuantType.QInt8,
+        weight_type=quantization.QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["Conv"],
+        extra_options={
+            **{"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+        },
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("student", SIZES, indirect=True)
+def test_both_students_in_every_precision(
+    library: TensorRt, student: Path, precision: str, tmp_path: Path
+) -> None:
+    size = SIZES["resnet18" if "resnet18" in student.name else "light"]
+    weights = student.stat().st_size
+    if precision == "int8":
+        quantise(student, size, tmp_path / "quantised.onnx")
+        student = tmp_path / "quantised.onnx"
+    graph, found = prepare_model(student, precision)
+    assert found == precision
+    bar = Bar()
+    plan = build_plan(library, graph, size, (1, 6), CAPABILITIES, progress=bar)
+    assert bar.total
+    assert bar.done > 100
+    assert "Building engine" in bar.phases
+    # An engine holds the weights in the precision that was asked for, and kernels for three GPUs.
+    if precision == "fp32":
+        assert plan.nbytes > weights
+    if precision == "fp16":
+        assert len(graph) < 0.6 * weights
+        assert plan.nbytes > len(graph)
+
+
+def test_the_file_as_exported_is_refused(library: TensorRt) -> None:
+    # Why `prepare_model` casts first: the exporter transposes bytes.
+    raw = default_model_path().read_bytes()
+    with pytest.raises(ValueError, match=r"cannot read the model: .*has type UInt8") as caught:
+        build_plan(library, raw, SIZES["light"], (1,), ("8.6",))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_build_without_a_gpu_is_kept_and_says_that_nobody_compared_it(tmp_path: Path) -> None:
+    from rosam_core.engines.cuda_device import find_gpu
+
+    said: list[str] = []
+    options = BuildOptions(
+        library="tensorrt-rtx", capabilities=("8.9", "8.6"), cache=tmp_path / "cache"
+    )
+    entry, built = build_engine(default_model_path(), options, say=said.append)
+    assert built
+    assert entry.card is not None
+    assert entry.card.key.target == "8.6,8.9"
+    assert entry.card.key.precision == "fp16"
+    read_plan(entry)
+    if find_gpu() is None:
+        assert entry.card.parity == {}
+        assert said == [
+            "not compared with ONNX Runtime: there is no GPU here that runs this engine"
+        ]
+    assert build_engine(default_model_path(), options)[1] is False
+    assert not list((tmp_path / "cache").glob("*.timings")), "tensorrt-rtx has none"
+
+
+def test_unknown_gpus_are_refused(library: TensorRt) -> None:
+    graph, _ = prepare_model(default_model_path())
+    with pytest.raises(ValueError, match=r"does not build for compute capability 8\.7: it knows"):
+        build_plan(library, graph, SIZES["light"], (1,), ("8.6", "8.7"))
+
+
+def test_ctrl_c_ends_a_build(library: TensorRt) -> None:
+    graph, _ = prepare_model(default_model_path())
+    before = signal.getsignal(signal.SIGINT)
+    bar = Bar(lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(library, graph, SIZES["light"], (1,), ("8.6",), progress=bar)
+    assert bar.done < 100
+    assert signal.getsignal(signal.SIGINT) is before
