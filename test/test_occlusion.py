@@ -148,6 +148,20 @@ def test_points_in_one_place_are_no_error():
     assert not hidden_points(points, None).any()
 
 
+@pytest.mark.parametrize("origin", [LIDAR, None])
+def test_a_scan_that_was_taken_many_times_is_one_scan(origin):
+    """A vehicle that waits: its scans lie on each other, but for the noise."""
+    points, _ = scan()
+    rng = np.random.default_rng(2)
+    often = np.concatenate(
+        [points * (1 + rng.normal(0, 1e-5, (len(points), 3)).astype(np.float32)) for _ in range(6)]
+    )
+    spacing = scan_spacing(view_angles(often.astype(float) - LIDAR))
+    assert np.degrees(spacing) == pytest.approx((0.3, 1.2), rel=0.05)
+    hidden = hidden_points(often, origin).reshape(6, -1)
+    assert (hidden == hidden_points(points, origin)).mean() > 0.98
+
+
 def test_angles_by_hand():
     angles = view_angles(np.array([[1.0, 0, 1], [0, 1, 1], [0, -1, 0]]))
     np.testing.assert_allclose(np.degrees(angles), [[45, 0], [0, 45], [0, -90]], atol=1e-9)

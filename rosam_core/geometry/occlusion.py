@@ -21,6 +21,8 @@ Index = npt.NDArray[np.int64]
 CELL_RAD = 0.003
 MAX_REACH_RAD = 0.035
 """A point says nothing about directions farther from it than this, however sparse the scan."""
+LEAST_STEP_RAD = 0.001
+"""No lidar steps by less: nearer directions are the same one again, of several scans together."""
 SURROUNDED_REACH = 1.1  # spacings: the next columns of the scan, not the ones after them
 SAMPLES = 128  # points whose neighbours tell the spacing of a scan
 
@@ -103,10 +105,11 @@ def scan_spacing(angles: Float64) -> tuple[float, float]:
     for part in np.array_split(sampled, max(len(sampled) // 32, 1)):
         across = np.abs(part[:, None, 0] - angles[None, :, 0])
         along = np.abs(part[:, None, 1] - angles[None, :, 1])
-        sideways.append(np.where(across > 2 * along, across, np.inf).min(axis=1))
+        beside = across > np.maximum(2 * along, LEAST_STEP_RAD)
+        sideways.append(np.where(beside, across, np.inf).min(axis=1))
         upright.append(np.where(along > 2 * across, along, np.inf))
         # Not the jitter of one beam: the next beam is at least half as far as the next column.
-        least = 0.5 * float(np.median(sideways[-1]))
+        least = max(0.5 * float(np.median(sideways[-1])), LEAST_STEP_RAD)
         upright[-1] = np.where(upright[-1] > least, upright[-1], np.inf).min(axis=1)
     return float(np.median(np.concatenate(sideways))), float(np.median(np.concatenate(upright)))
 
