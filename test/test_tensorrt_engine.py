@@ -307,6 +307,10 @@ def test_no_gpu_and_no_library(
     assert find_gpu() is None
     with pytest.raises(ValueError, match="no NVIDIA GPU in this machine: use the engine"):
         load_engine(model, "tensorrt")
+    monkeypatch.setenv("FAKE_OLD_DRIVER", "1")
+    with pytest.raises(ValueError, match=r"InsufficientDriver.*pip install 'cuda-bindings<13'"):
+        load_engine(model, "tensorrt")
+    assert find_gpu() is None
     with pytest.raises(ValueError, match="unknown library 'trt': choose auto, tensorrt"):
         load_tensorrt("trt")
 

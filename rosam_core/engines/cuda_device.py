@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +138,13 @@ class CudaDevice:
         if int(status) != 0:
             text = self._cuda.cudaGetErrorString(status)[1]
             words = text.decode() if isinstance(text, bytes) else str(text)
-            kind = ValueError if name.startswith("cudaGetDevice") else RuntimeError
-            raise kind(f"CUDA: {name}: {words}: see whether `nvidia-smi` shows the GPU")
+            if name == "cudaGetDeviceCount":  # the first call of all
+                raise ValueError(
+                    f"CUDA does not start: {words}: if `nvidia-smi` shows a GPU, install the "
+                    "cuda-bindings of its CUDA version (`pip install 'cuda-bindings<13'` for "
+                    "CUDA 12, JetPack 6), else use the engine 'onnx-cpu'"
+                )
+            raise RuntimeError(f"CUDA: {name}: {words}: see whether `nvidia-smi` shows the GPU")
         return results[0] if len(results) == 1 else None
 
 
@@ -144,7 +152,8 @@ def find_gpu() -> Gpu | None:
     """Returns the GPU that an engine would run on here, or None."""
     try:
         device = CudaDevice()
-    except ValueError:
+    except ValueError as error:
+        logger.info("no GPU: %s", error)
         return None
     device.close()
     return device.gpu

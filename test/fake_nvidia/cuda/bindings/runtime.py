@@ -23,6 +23,7 @@ class cudaError_t(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
+    cudaErrorInsufficientDriver = 35
     cudaErrorNoDevice = 100
     cudaErrorStreamCaptureUnsupported = 900
 
@@ -83,6 +84,8 @@ def _allocate(size):
 
 @_counted
 def cudaGetDeviceCount():
+    if os.environ.get("FAKE_OLD_DRIVER"):
+        return cudaError_t.cudaErrorInsufficientDriver, None
     return cudaError_t.cudaSuccess, int(os.environ.get("FAKE_GPUS", "1"))
 
 
