@@ -40,12 +40,11 @@ bindings: $(VENV)/share/tensorrt-bindings/.installed
 
 $(VENV)/share/tensorrt-bindings/.installed: constraints.txt | $(STAMP)
 	@mkdir -p $(@D)
-	@$(RUN) for name in $(BINDINGS); do \
+	@$(RUN) all=yes; for name in $(BINDINGS); do \
 	  pip install --disable-pip-version-check -q --no-deps --upgrade -c constraints.txt \
-	    --target $(@D)/$$name $$name || \
-	  echo "no $$name for this machine: the tests of that version of TensorRT will be skipped"; \
-	done
-	@touch $@
+	    --target $(@D)/$$name $$name || { all=; \
+	  echo "no $$name for this machine: the tests of that version of TensorRT will be skipped"; }; \
+	done; [ -z "$$all" ] || touch $@
 
 demo: $(STAMP)
 	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG))

@@ -2,7 +2,7 @@ import dataclasses
 import logging
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -359,6 +359,22 @@ def test_an_engine_too_far_from_the_cpu_is_not_kept(
     monkeypatch.setenv("FAKE_ERROR", "nan")
     with pytest.raises(ValueError, match="engine refused"):
         build(model, force=True)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_the_build(
+    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rosam_core.engines import tensorrt_build
+
+    model, _ = tiny(tmp_path)
+    monkeypatch.setattr(
+        tensorrt_build.shutil, "disk_usage", lambda path: SimpleNamespace(free=100)
+    )
+    monkeypatch.setattr(nvidia[0], "Builder", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(
+        OSError, match=r"has 0\.0 MB left, the engine needs about .*rosam engine pr"
+    ):
+        build(model)
 
 
 def test_timings_are_kept(

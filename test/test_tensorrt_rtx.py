@@ -18,6 +18,7 @@ pytest.importorskip("onnx", reason="the onnx package is not installed: extra `te
 
 from rosam_core.engines.engine_cache import read_plan
 from rosam_core.engines.onnx_precision import prepare_model
+from rosam_core.engines.parity import DEPTH_LIMITS, probe_images
 from rosam_core.engines.registry import default_model_path
 from rosam_core.engines.tensorrt_build import BuildOptions, build_engine, build_plan
 from rosam_core.engines.tensorrt_library import TensorRt, load_tensorrt
@@ -95,6 +96,23 @@ def quantise(model: Path, size: tuple[int, int], output: Path) -> None:
     )
 
 
+def check_half(student: Path, graph: bytes, size: tuple[int, int]) -> None:
+    """Compares the half-precision graph with the model file, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    images = {"image": probe_images(size)}
+    (theirs, _), (ours, _) = (
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(
+            ["depth", "confidence"], images
+        )
+        for model in (student.read_bytes(), graph)
+    )
+    error = float(np.quantile(np.abs(ours - theirs) / theirs, 0.99))
+    assert 1e-5 < error < DEPTH_LIMITS["fp16"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("student", SIZES, indirect=True)
@@ -118,6 +136,7 @@ def test_both_students_in_every_precision(
         assert plan.nbytes > weights
     if precision == "fp16":
         assert len(graph) < 0.6 * weights
+        check_half(student, graph, size)
         assert plan.nbytes > len(graph)
 
 
