@@ -90,6 +90,7 @@ setup(
             "matplotlib>=3.8",
             "mypy>=1.11",
             "onnx>=1.16",
+            "openvino>=2024.4",
             "pytest>=7.4",
             "pytest-timeout>=2.3",
             "ruff>=0.8",
