@@ -9,7 +9,7 @@ VENV ?= .venv
 # For a machine without a GPU: make demo TORCH_INDEX=<address of PyTorch's CPU index>
 TORCH_INDEX ?=
 EXTRAS ?= ros,train,dev
-# TensorRT's Python bindings of three versions (4 MB in all), without TensorRT itself.
+# TensorRT's Python bindings of three versions (4 MB to download), without TensorRT itself.
 BINDINGS := tensorrt-cu11-bindings tensorrt-cu12-bindings tensorrt-cu13-bindings
 BAG ?=
 OUT ?= out/demo
