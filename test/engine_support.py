@@ -14,14 +14,16 @@ import pytest
 from support import write_tiny_model
 
 from rosam_core.engines.engine_cache import EngineKey
+from rosam_core.engines.tensorrt_build import BuildOptions, build_engine
 from rosam_core.types import ModelCard, card_path
 
 FAKES = Path(__file__).parent / "fake_nvidia"
+Nvidia = tuple[ModuleType, ModuleType]
 _NAMES = ("tensorrt", "cuda", "cuda.bindings", "cuda.bindings.runtime")
 
 
 @pytest.fixture
-def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ModuleType, ModuleType]]:
+def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nvidia]:
     """Puts the stand-ins of `test/fake_nvidia` in place; returns tensorrt and the CUDA runtime."""
     before = {name: sys.modules.pop(name, None) for name in _NAMES}
     monkeypatch.syspath_prepend(str(FAKES))
@@ -77,3 +79,18 @@ def tiny(folder: Path) -> tuple[Path, ModelCard]:
     """Writes the tiny model; returns it and its card."""
     model = write_tiny_model(folder)
     return model, ModelCard.load(card_path(model))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of engines that commands and engines use by default."""
+    folder = tmp_path / "engines"
+    monkeypatch.setenv("ROSAM_ENGINE_CACHE", str(folder))
+    return folder
+
+
+def build(model: Path, batches: tuple[int, ...] = (1,), **options: object) -> Path:
+    """Builds an engine of a model in float32; returns its folder."""
+    entry, built = build_engine(model, BuildOptions("fp32", batches, **options))  # type: ignore[arg-type]
+    assert built
+    return entry.folder

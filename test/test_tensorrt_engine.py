@@ -2,44 +2,24 @@ import dataclasses
 import logging
 import re
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
-from engine_support import make_key, nvidia, tiny
+from engine_support import Nvidia, build, cache, make_key, nvidia, tiny
 
 from rosam_core.engines import registry
 from rosam_core.engines.cuda_device import CudaDevice, Gpu, find_gpu
 from rosam_core.engines.engine_cache import CARD, entries, set_parity
 from rosam_core.engines.onnx_precision import PREPARATION
 from rosam_core.engines.registry import load_engine
-from rosam_core.engines.tensorrt_build import (
-    BuildOptions,
-    batch_ranges,
-    build_engine,
-    check_batches,
-)
 from rosam_core.engines.tensorrt_engine import TensorRtEngine, gpu_target, open_engine, why_not
 from rosam_core.engines.tensorrt_library import TensorRt, load_tensorrt
 from rosam_core.types import card_path
 
-__all__ = ["nvidia"]  # the fixture
+__all__ = ["cache", "nvidia"]  # the fixtures
 
-Nvidia = tuple[ModuleType, ModuleType]
 ORIN = Gpu("Orin", "8.7", 8)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "engines"
-    monkeypatch.setenv("ROSAM_ENGINE_CACHE", str(folder))
-    return folder
-
-
-def build(model: Path, batches: tuple[int, ...] = (1,), **options: object) -> Path:
-    entry, built = build_engine(model, BuildOptions("fp32", batches, **options))  # type: ignore[arg-type]
-    assert built
-    return entry.folder
 
 
 def pictures(batch: int, seed: int = 0) -> np.ndarray:
@@ -315,93 +295,3 @@ def test_no_gpu_and_no_library(
     assert find_gpu() is None
     with pytest.raises(ValueError, match="unknown library 'trt': choose auto, tensorrt"):
         load_tensorrt("trt")
-
-
-@pytest.mark.parametrize(
-    ("batches", "ranges"),
-    [((1,), [(1, 1)]), ((1, 6), [(1, 1), (2, 6)]), ((4,), [(1, 4)])],
-)
-def test_profiles_cover_every_batch_once(batches: tuple, ranges: list) -> None:
-    assert batch_ranges(batches) == ranges
-
-
-def test_batches() -> None:
-    assert check_batches([6, 1, 6]) == (1, 6)
-    for wrong in ([], [0], [65]):
-        with pytest.raises(ValueError, match="batch sizes must be in 1 to 64"):
-            check_batches(wrong)
-
-
-def test_builds_are_kept_and_built_again_on_demand(
-    tmp_path: Path, cache: Path, nvidia: Nvidia
-) -> None:
-    model, _ = tiny(tmp_path)
-    folder = build(model)
-    entry, built = build_engine(model, BuildOptions("fp32"))
-    assert (entry.folder, built) == (folder, False)
-    assert build_engine(model, BuildOptions("fp32", force=True))[1]
-    (plan,) = folder.glob("*.plan")
-    plan.write_bytes(plan.read_bytes()[:-1] + b"?")
-    assert build_engine(model, BuildOptions("fp32"))[1], "damage is mended by building"
-    assert len(entries(cache)) == 1
-
-
-def test_an_engine_too_far_from_the_cpu_is_not_kept(
-    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, _ = tiny(tmp_path)
-    monkeypatch.setenv("FAKE_ERROR", "1.002")
-    with pytest.raises(ValueError, match=r"by 2\.00e-03 \(p99, relative\), the limit of fp32 is"):
-        build(model)
-    assert entries(cache) == []
-    monkeypatch.setenv("FAKE_ERROR", "1.0005")
-    build(model)
-    (entry,) = entries(cache)
-    assert entry.card.parity["depth_p99"] == pytest.approx(5e-4, rel=1e-2)
-    monkeypatch.setenv("FAKE_ERROR", "nan")
-    with pytest.raises(ValueError, match="engine refused"):
-        build(model, force=True)
-
-
-def test_a_disk_that_is_too_small_is_noticed_before_the_build(
-    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rosam_core.engines import tensorrt_build
-
-    model, _ = tiny(tmp_path)
-    monkeypatch.setattr(
-        tensorrt_build.shutil, "disk_usage", lambda path: SimpleNamespace(free=100)
-    )
-    monkeypatch.setattr(nvidia[0], "Builder", lambda *_: pytest.fail("it was built"))
-    with pytest.raises(
-        OSError, match=r"has 0\.0 MB left, the engine needs about .*rosam engine pr"
-    ):
-        build(model)
-
-
-def test_timings_are_kept(
-    tmp_path: Path, cache: Path, nvidia: Nvidia, caplog: pytest.LogCaptureFixture
-) -> None:
-    model, _ = tiny(tmp_path)
-    timings = tmp_path / "deep" / "orin.timings"
-    build(model, timing_cache=timings)
-    assert timings.read_bytes() == b"timings"
-    build(model, timing_cache=timings, force=True)
-    assert timings.read_bytes() == b"timings" + bytes(7), "read before it is written"
-    timings.write_bytes(b"noise")
-    build(model, timing_cache=timings, force=True)
-    assert "is damaged or of another GPU: starting anew" in caplog.text
-    build(model, force=True)
-    assert len(list(cache.glob("*.timings"))) == 1
-
-
-def test_a_model_tensorrt_cannot_read_is_an_error_with_its_words(
-    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rosam_core.engines import tensorrt_build
-
-    model, _ = tiny(tmp_path)
-    raw = Path(registry.default_model_path()).read_bytes()  # transposes bytes before the cast
-    monkeypatch.setattr(tensorrt_build, "prepare_model", lambda *_: (raw, "fp32"))
-    with pytest.raises(ValueError, match=r"cannot read the model: Transpose has type UInt8: exp"):
-        build(model)
