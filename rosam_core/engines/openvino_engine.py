@@ -55,9 +55,8 @@ class OpenVinoEngine:
             cache: Folder for compiled networks, which load faster the next time; made if absent.
 
         Raises:
-            ValueError: The file is damaged or is not what the card and the contract say, or a
-                setting is outside its range.
-            RuntimeError: OpenVINO compiled with other settings than these.
+            ValueError: The file is damaged or is not what the card and the contract say, a setting
+                is outside its range, or OpenVINO compiled with other settings than these.
         """
         import openvino as ov
 
@@ -106,13 +105,13 @@ class OpenVinoEngine:
         """Refuses a network that was compiled with other settings: hints are only hints."""
         found = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         if found != self.precision:
-            raise RuntimeError(
+            raise ValueError(
                 f"OpenVINO computes in {found} where {self.precision} was asked for: this CPU "
                 "has no such arithmetic, ask for f32"
             )
         found_threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         if self.threads and found_threads != self.threads:
-            raise RuntimeError(
+            raise ValueError(
                 f"OpenVINO took {found_threads} threads where {self.threads} were asked for: are "
                 "there so many cores? (`nproc`)"
             )
