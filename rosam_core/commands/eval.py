@@ -218,6 +218,11 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
             print(f"\n{format_table(more)}")
     if found.flicker_note:
         print(found.flicker_note)
+    for condition, summary in result.items():
+        if not (share := summary["metric"]["coverage"]) >= 0.9995:
+            print(
+                f"{condition}: {share:.1%} of the true pixels have a prediction; no other counts"
+            )
     _print_intervals(result)
     if found.without_truth:
         print(f"{found.without_truth} frames without depth or lidar were left out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 from typing import Any
 
@@ -32,6 +33,7 @@ class TransformTree:
     def of_bag(cls, bag: BagReader) -> TransformTree:
         """Reads every transform of a bag."""
         tree = cls()
+        damaged: collections.Counter[str] = collections.Counter()
         names = [topic.name for topic in bag.topics_of_type(*TF_TYPES)]
         for message in bag.messages(names) if names else ():
             static = message.topic.endswith("static")
@@ -42,12 +44,19 @@ class TransformTree:
                 continue
             for transform in transforms:
                 stamp = transform.header.stamp
+                try:
+                    T = matrix_of(transform.transform)
+                except ValueError as error:
+                    damaged[f"{message.topic}: {transform.child_frame_id}: {error}"] += 1
+                    continue
                 tree.add(
                     transform.header.frame_id,
                     transform.child_frame_id,
-                    matrix_of(transform.transform),
+                    T,
                     None if static else stamp.sec * 1_000_000_000 + stamp.nanosec,
                 )
+        for problem, count in damaged.items():
+            logger.warning("left out %d transforms: %s", count, problem)
         return tree
 
     def add(self, parent: str, child: str, T: Float64, stamp_ns: int | None = None) -> None:
@@ -146,10 +155,17 @@ def rotation_of(quaternion: Any) -> Float64:
 
 
 def matrix_of(transform: Any) -> Float64:
-    """Returns float64[4,4] of a geometry_msgs Transform."""
+    """Returns float64[4,4] of a geometry_msgs Transform.
+
+    Raises:
+        ValueError: A value is not finite. A quaternion of zeros, which is what a message starts
+            with in ROS 1, is no rotation.
+    """
     q = np.array([getattr(transform.rotation, name) for name in "xyzw"], np.float64)
     norm = np.linalg.norm(q)
     T = np.eye(4)
-    T[:3, :3] = rotation_of(q / norm if norm > 0 else (0, 0, 0, 1))
+    T[:3, :3] = rotation_of(q / norm if norm != 0 else (0, 0, 0, 1))
     T[:3, 3] = [getattr(transform.translation, name) for name in "xyz"]
+    if not np.isfinite(T).all():
+        raise ValueError("a value is NaN or infinite")
     return T

@@ -83,7 +83,15 @@ def offset_of_projection(projection: Float64) -> Float64:
 
     Returns:
         float64[4,4], a pure translation [m].
+
+    Raises:
+        ValueError: A focal length is not positive.
     """
+    if not (projection[0, 0] > 0 and projection[1, 1] > 0):
+        raise ValueError(
+            f"KITTI's projection matrix has focal lengths {projection[0, 0]:g} and "
+            f"{projection[1, 1]:g}, expected positive pixels: copy the calibration again"
+        )
     T = np.eye(4)
     T[:3, 3] = np.linalg.solve(projection[:, :3], projection[:, 3])
     return T

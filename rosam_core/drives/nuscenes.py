@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.condition_words import adverse_condition
+from rosam_core.drives.image_files import read_image
 from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
 from rosam_core.geometry.motion import moved
 from rosam_core.geometry.projection import points_in_view
@@ -106,29 +106,34 @@ class NuscenesDrive(Drive):
         known = self.glance(index)
         row = self._rows[index]
         path = self.root / self._index.file[row].decode()
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
+        if not path.is_file():
             raise FileNotFoundError(
-                f"cannot read the image {path}: is the nuScenes part with it unpacked here?"
+                f"no image {path}: is the nuScenes part with it unpacked here?"
             )
+        image = read_image(path)
         if image.shape[:2] != (known.camera.height, known.camera.width):
             raise ValueError(
                 f"{path} is {image.shape[1]}x{image.shape[0]}, the table says "
                 f"{known.camera.width}x{known.camera.height}"
             )
-        return np.ascontiguousarray(image[..., ::-1], np.uint8)
+        return image
 
     def glance(self, index: int) -> Glance:
-        """Returns what the tables know of a frame."""
+        """Returns what the tables know of a frame; ValueError if that is no camera or no pose."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
         table, row = self._index, self._rows[index]
         calibration = table.calibrations[table.calibration[row]]
         K, (width, height) = calibration["camera_intrinsic"], table.size[row].tolist()
+        try:
+            camera = Camera(K[0][0], K[1][1], K[0][2], K[1][2], width, height)
+            T_world_camera = _world_from_sensor(table.pose[row], calibration)
+        except ValueError as error:
+            raise ValueError(f"{self.root / table.file[row].decode()}: {error}") from error
         return Glance(
             stamp_ns=int(table.stamp_us[row]) * 1000,
-            camera=Camera(K[0][0], K[1][1], K[0][2], K[1][2], width, height),
-            T_world_camera=_world_from_sensor(table.pose[row], calibration),
+            camera=camera,
+            T_world_camera=T_world_camera,
             condition=self._conditions[table.scene[row]],
             camera_name=CAMERAS[table.channel[row]],
             has_lidar=bool(table.lidar[row] >= 0),
@@ -154,7 +159,7 @@ class NuscenesDrive(Drive):
         if not path.is_file():
             raise FileNotFoundError(f"no lidar sweep {path}: is the nuScenes part unpacked here?")
         values = np.fromfile(path, dtype=np.float32)
-        if values.size % 5:
+        if values.size % 5 or not values.size:
             raise ValueError(
                 f"{path} holds {values.size} floats, not rows of 5 (x, y, z, intensity, ring): "
                 "truncated download?"
@@ -254,9 +259,18 @@ def transform(row: dict[str, Any]) -> Float64:
 
     Args:
         row: Has `rotation`, a quaternion (w, x, y, z), and `translation` [m].
+
+    Raises:
+        ValueError: The quaternion is zero or a value is not finite.
     """
     q = np.asarray(row["rotation"], dtype=np.float64)
-    w, x, y, z = q / np.linalg.norm(q)
+    norm = np.linalg.norm(q)
+    if not (np.isfinite(norm) and norm > 0 and np.isfinite(row["translation"]).all()):
+        raise ValueError(
+            f"nuScenes pose with rotation {q.tolist()} and translation "
+            f"{list(row['translation'])} is no pose: damaged table?"
+        )
+    w, x, y, z = q / norm
     T = np.eye(4)
     T[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

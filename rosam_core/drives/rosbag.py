@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
 from pathlib import Path
@@ -203,14 +204,23 @@ class RosbagDrive(Drive):
         return found[rank]
 
     def _read_infos(self, bag: BagReader, topic: str) -> None:
+        bad: collections.Counter[str] = collections.Counter()
         for message in bag.messages([topic]):
             try:
                 camera = camera_of_info(message.decode(), self.image_topic)
-            except ValueError:  # the last good intrinsics stay in use
+            except ValueError as error:
+                bad[str(error)] += 1
                 continue
             if not self._info_cameras or camera != self._info_cameras[-1]:
                 self._info_times.append(message.log_ns)
                 self._info_cameras.append(camera)
+        for problem, count in bad.items():
+            logger.warning(
+                "%s: left out %d messages, the last good intrinsics stay in use: %s",
+                topic,
+                count,
+                problem,
+            )
 
     def _camera_at(self, log_ns: int) -> Camera:
         index = int(np.searchsorted(self._info_times, log_ns, side="right")) - 1

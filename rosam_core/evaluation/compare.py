@@ -49,8 +49,8 @@ def load_frames(
         path: What `rosam eval --json FILE` wrote.
 
     Returns:
-        What was scored, `range_m` and `crop`; and the figures of the images by scene, camera,
-        stamp and condition.
+        What was scored, `range_m`, `crop` and `truth` (how it was made, empty = as published);
+        and the figures of the images by scene, camera, stamp and condition.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -63,7 +63,12 @@ def load_frames(
         rows = {
             (r["scene"], r["camera"], r["stamp_ns"], r["condition"]): r for r in whole["frames"]
         }
-        return {"range_m": whole.get("range_m"), "crop": whole.get("crop", NO_CROP)}, rows
+        scored = {
+            "range_m": whole.get("range_m"),
+            "crop": whole.get("crop", NO_CROP),
+            "truth": whole.get("truth", ""),
+        }
+        return scored, rows
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is no evaluation with figures of single images ({error!r}): write it with "
@@ -114,7 +119,8 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
 
 def _in_words(scored: Mapping[str, Any]) -> str:
     low, high = scored["range_m"] or ("?", "?")
-    return f"{low} to {high} m with crop {scored['crop']}"
+    truth = f", truth: {scored['truth']}" if scored["truth"] else ""
+    return f"{low} to {high} m with crop {scored['crop']}{truth}"
 
 
 def _difference(

@@ -42,6 +42,9 @@ SAMPLES = 6000
 BORDER = 0.01
 """Pixels of the border that rounding moves this far out are still in the image [px]."""
 
+RIGID = 1e-2
+"""A pose whose rotation has a determinant further than this from 1 is no pose."""
+
 KINDS = {"exact": "exact depth", "own": "the prediction"}
 """What says which pixels show the same point, in words."""
 
@@ -217,17 +220,18 @@ class FlickerMeter:
         true = truth if exact else None
         camera = frame.camera.scaled_to(depth.shape[1], depth.shape[0])
         now: Seen | None = None
-        if frame.T_world_camera is not None:
-            now = look(depth, true, camera, frame.T_world_camera, self.range_m)
+        pose = frame.T_world_camera
+        if pose is not None and abs(np.linalg.det(pose[:3, :3]) - 1) < RIGID:
+            now = look(depth, true, camera, pose, self.range_m)
         self._last[key] = (now, frame.stamp_ns, here)
-        if frame.T_world_camera is None:
-            self._reasons["no pose"] += 1
+        if pose is None or now is None:
+            self._reasons["no pose" if pose is None else "no rigid pose"] += 1
             return None
         gap_s = (frame.stamp_ns - stamp_ns) / 1e9
         if before is None or where != here or not 0 < gap_s <= NEAR_S:
             self._reasons[f"no frame within {NEAR_S:g} s before it"] += 1
             return None
-        found = flicker(before, depth, true, camera, frame.T_world_camera, self.range_m)
+        found = flicker(before, depth, true, camera, pose, self.range_m)
         if found is None:
             self._reasons["nothing that is seen in both"] += 1
             return None

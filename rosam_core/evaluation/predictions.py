@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,12 @@ import numpy as np
 
 from rosam_core.evaluation.flip import predict_with_flip
 from rosam_core.runtime.pipeline import DepthPipeline
-from rosam_core.types import DepthPrediction, Float32, Frame
+from rosam_core.types import Camera, DepthPrediction, Float32, Frame
+
+logger = logging.getLogger(__name__)
+
+STRETCH = 1.05
+"""A map whose proportions differ more than this from its image's may be a crop of it."""
 
 
 class ModelPredictions:
@@ -45,8 +51,12 @@ class SavedPredictions:
 
         Raises:
             FileNotFoundError: There is no such folder or no prediction in it.
+            ValueError: Two files are of one frame, or the scale is not positive.
         """
+        if not 0 < png_scale < float("inf"):
+            raise ValueError(f"--png-scale is {png_scale:g}, expected a positive number")
         self.folder, self.png_scale = folder, png_scale
+        self._warned: set[tuple[int, ...]] = set()
         self.files: dict[str, Path] = {}
         for path in sorted(folder.rglob("*")):
             if path.suffix not in (".npy", ".png"):
@@ -78,9 +88,27 @@ class SavedPredictions:
                 + ", ".join(f"{key}.npy" for key in (keys[0], keys[1], keys[-1]))
             )
         depth = self._read(path)
+        self._warn_if_stretched(depth.shape, frame.camera, path)
         confidence = np.full(depth.shape, np.nan, np.float32)
         view = frame.camera.scaled_to(depth.shape[1], depth.shape[0])
         return DepthPrediction(depth, confidence, view), None
+
+    def _warn_if_stretched(self, shape: tuple[int, ...], camera: Camera, path: Path) -> None:
+        """Warns, once for each size, of a map that may be a part of the image, not all of it."""
+        height, width = shape
+        stretch = (width / camera.width) / (height / camera.height)
+        if shape in self._warned or 1 / STRETCH < stretch < STRETCH:
+            return
+        self._warned.add(shape)
+        logger.warning(
+            "%s is %dx%d, its image %dx%d: it is stretched to the image; if it is a crop, paste "
+            "it into a whole map of 0 first",
+            path,
+            width,
+            height,
+            camera.width,
+            camera.height,
+        )
 
     def _read(self, path: Path) -> Float32:
         if path.suffix == ".npy":

@@ -15,6 +15,7 @@ from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ego_vehicle import VehicleBox
 from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
+from rosam_core.evaluation.metrics import scored_pixels
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
@@ -124,6 +125,11 @@ def score_drives(
             if truth is None:
                 without_truth += 1
                 continue
+            if not scored_pixels(truth, min_depth_m, max_depth_m).any():
+                raise ValueError(
+                    f"no pixel has a true depth between {min_depth_m:g} and {max_depth_m:g} m: "
+                    "is its scan empty?"
+                )
             prediction, flipped = predict(frame, scene, index)
         except (ValueError, OSError) as error:
             found.skipped.append(f"{scene} frame {index}: {error}")

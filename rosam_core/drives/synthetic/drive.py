@@ -17,6 +17,7 @@ from rosam_core.types import CONDITIONS, Camera, Float32, Float64, Frame, UInt8,
 
 FORMAT = "rosam-synthetic-1"
 UNKNOWN, BEYOND = 0, 65535  # stored depth where there is none, and of the sky
+JPEG_END = b"\xff\xd9"
 LIDAR_OFFSET_M = (-0.25, 0.0, 0.45)  # in the camera's heading frame: forward, left, up
 
 
@@ -197,7 +198,9 @@ class SyntheticDrive(Drive):
             raise FileNotFoundError(
                 f"missing {path}: run the same `rosam synth` command again to resume"
             )
-        image = cv2.imread(str(path), flags)
+        data = path.read_bytes()
+        whole = path.suffix != ".jpg" or data.endswith(JPEG_END)  # half a JPEG decodes to grey
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data and whole else None
         if image is None:
             raise ValueError(
                 f"damaged image {path}: delete it and run the same `rosam synth` command"
