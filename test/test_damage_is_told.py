@@ -12,11 +12,15 @@ from test_flicker import CAMERA as VIEW
 from test_flicker import RANGE_M, wall
 from test_nuscenes import write_tree
 
+from rosam_core.cli import main
 from rosam_core.drives.bag_transforms import matrix_of
 from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.base import Glance
 from rosam_core.drives.kitti_calibration import offset_of_projection
 from rosam_core.drives.nuscenes import NuscenesDrive, transform
+from rosam_core.drives.pose_agreement import turning_rad
 from rosam_core.drives.rosbag import RosbagDrive
+from rosam_core.drives.survey import Track
 from rosam_core.drives.synthetic.drive import SyntheticDrive
 from rosam_core.evaluation.compare import compare
 from rosam_core.evaluation.flicker import FlickerMeter
@@ -174,3 +178,24 @@ def test_a_pose_of_zeros_ends_no_evaluation():
         frame = Frame(image, VIEW, number * 10**8, T_world_camera=T, depth=wall(8))
         assert meter.of(frame, wall(8), wall(8), drive, "scene") is None
     assert "no rigid pose (1 frames)" in meter.note
+
+
+def test_a_straight_drive_says_what_the_doctor_could_not_check(tmp_path, capsys):
+    write_drive(tmp_path / "drive", ("day-clear",), frames=3)
+    main(["drive", "doctor", str(tmp_path / "drive")])
+    assert "focal length were not checked in 1 of 1" in capsys.readouterr().out
+    main(["drive", "doctor", str(tmp_path / "drive"), "--pairs", "0"])
+    assert "not checked" not in capsys.readouterr().out
+
+
+def test_turning_is_the_sum_of_the_turns_between_frames():
+    def glance(number, yaw):
+        T = np.eye(4)
+        T[:3, :3] = cv2.Rodrigues(np.array([0.0, yaw, 0.0]))[0]
+        return Glance(number * 10**8, VIEW, T)
+
+    yaws = (0.0, 0.2, 0.1, 0.1)
+    track = Track("s", "c", (0, 1, 2, 3), tuple(glance(i, yaw) for i, yaw in enumerate(yaws)))
+    assert turning_rad(track, [0, 1, 2]) == pytest.approx(0.3)
+    assert turning_rad(track, [1]) == pytest.approx(0.1)
+    assert turning_rad(track, []) == 0

@@ -87,6 +87,7 @@ def _doctor(args: argparse.Namespace) -> int:
     from rosam_core.drives.findings import ERROR
     from rosam_core.drives.image_checkup import diagnose
     from rosam_core.drives.opening import find_kind, open_drives
+    from rosam_core.drives.pose_agreement import ENOUGH_TURNING_RAD
 
     if args.pairs < 0:
         raise ValueError(f"--pairs must be 0 or more, got {args.pairs}")
@@ -95,7 +96,7 @@ def _doctor(args: argparse.Namespace) -> int:
     drives = open_drives(args.path, kind, options=drive_options(args))
     if not args.json:
         print(f"{args.path}: {kind}")
-    errors = warnings = 0
+    errors = warnings = straight = 0
     with tqdm(unit="pair", disable=None, file=sys.stderr, leave=False) as progress:
         for drive in drives:
             for diagnosis in diagnose(drive, args.pairs, progress.update):
@@ -110,6 +111,7 @@ def _doctor(args: argparse.Namespace) -> int:
                         "findings": [finding.to_json() for finding in findings],
                     }
                 )
+                straight += diagnosis.has_poses and diagnosis.turning_rad < ENOUGH_TURNING_RAD
                 found = sum(finding.severity == ERROR for finding in findings)
                 errors, warnings = errors + found, warnings + len(findings) - found
                 if findings and not args.json:
@@ -122,6 +124,11 @@ def _doctor(args: argparse.Namespace) -> int:
         print(f"\n{frames} frames, {pairs} pairs of images: {errors} errors, {warnings} warnings")
         if args.pairs and not pairs:
             print("no frame has a neighbour in time, so motion and brightness were not checked")
+        elif args.pairs and straight:
+            print(
+                f"time offset and focal length were not checked in {straight} of {len(report)} "
+                "cameras or scenes: their poses turn by less than 20 degrees in all"
+            )
     return 1 if errors else 0
 
 

@@ -20,7 +20,7 @@ from rosam_core.drives.checkup import (
 )
 from rosam_core.drives.findings import ERROR, WARNING, Finding
 from rosam_core.drives.pair_motion import PairMotion, measure_pair, shrink
-from rosam_core.drives.pose_agreement import check_rotations
+from rosam_core.drives.pose_agreement import check_rotations, turning_rad
 from rosam_core.drives.survey import Track, tracks_of
 
 BLOCK = 20
@@ -55,11 +55,18 @@ class Diagnosis:
         track: The frames.
         pairs: Pairs of images that were examined.
         findings: What was found, errors first.
+        turning_rad: By how much poses turn in these pairs, in sum [rad].
     """
 
     track: Track
     pairs: int
     findings: list[Finding]
+    turning_rad: float = 0.0
+
+    @property
+    def has_poses(self) -> bool:
+        """Poses are known, so that turns of the images can be compared with them."""
+        return any(glance.T_world_camera is not None for glance in self.track.glances)
 
 
 def diagnose(
@@ -85,7 +92,8 @@ def diagnose(
         seen, unreadable = examine(drive, track, spread(own, min(count, own)), progress)
         findings += check_pairs(track, seen, unreadable)
         findings.sort(key=lambda finding: finding.severity != ERROR)
-        found.append(Diagnosis(track, len(seen), findings))
+        turning = turning_rad(track, [pair.before for pair in seen])
+        found.append(Diagnosis(track, len(seen), findings, turning))
     return found
 
 

@@ -39,17 +39,11 @@ def check_rotations(track: Track, pairs: Sequence[tuple[int, PairMotion]]) -> li
     """
     times, rates = _pose_rates(track)
     seen = [(place, m.rotation) for place, m in pairs if m.rotation is not None]
-    if len(times) < 4 or len(seen) < 10:
+    turning = turning_rad(track, [place for place, _ in seen])
+    if len(times) < 4 or len(seen) < 10 or turning < ENOUGH_TURNING_RAD:
         return []
-    stamps, steps = (track.stamps_ns - track.stamps_ns[0]) / 1e9, track.steps_s
-    at = np.array([(stamps[place] + stamps[place + 1]) / 2 for place, _ in seen])
+    steps, at = track.steps_s, _middles(track, [place for place, _ in seen])
     shown = np.array([rotation_vector(R) / steps[place] for place, R in seen])
-    durations = np.array([steps[place] for place, _ in seen])
-    stated = _rate_at(times, rates, at)
-    known = np.isfinite(stated[:, 0])
-    turning = float((np.linalg.norm(stated, axis=1) * durations)[known].sum())
-    if turning < ENOUGH_TURNING_RAD:
-        return []
     offsets = np.arange(-LONGEST_OFFSET_S, LONGEST_OFFSET_S + 1e-9, OFFSET_STEP_S)
     scores = np.array([_agreement(shown, _rate_at(times, rates, at + o)) for o in offsets])
     if not np.isfinite(scores).any():
@@ -102,6 +96,26 @@ def check_rotations(track: Track, pairs: Sequence[tuple[int, PairMotion]]) -> li
             )
         )
     return found
+
+
+def turning_rad(track: Track, places: Sequence[int]) -> float:
+    """Returns by how much the poses turn between frames [rad], in sum; 0 where they are unknown.
+
+    Args:
+        track: Frames of one camera.
+        places: First frames of the pairs, by place in the track.
+    """
+    times, rates = _pose_rates(track)
+    if not len(times) or not len(places):
+        return 0.0
+    stated = np.linalg.norm(_rate_at(times, rates, _middles(track, places)), axis=1)
+    return float(np.nansum(stated * track.steps_s[list(places)]))
+
+
+def _middles(track: Track, places: Sequence[int]) -> Float64:
+    """Returns the middle of the time to the next frame, float64[N] [s from the first frame]."""
+    stamps = (track.stamps_ns - track.stamps_ns[0]) / 1e9
+    return np.array([(stamps[place] + stamps[place + 1]) / 2 for place in places])
 
 
 def _pose_rates(track: Track) -> tuple[Float64, Float64]:
