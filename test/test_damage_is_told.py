@@ -128,6 +128,9 @@ def test_a_frame_whose_truth_is_empty_is_skipped_and_no_frame_of_the_table(tmp_p
     code, said = evaluate(capsys, *arguments, "--max-depth", "5")
     assert code == 1
     assert "none of 2 frames" in said.err
+    code, said = evaluate(capsys, *arguments, "--min-depth", "90")
+    assert code == 1
+    assert "nothing lies between 90 and 80 m" in said.err
 
 
 def test_pixels_without_a_prediction_are_told(tmp_path, capsys):

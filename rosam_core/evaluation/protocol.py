@@ -104,9 +104,11 @@ def score_drives(
         The scores; a frame that cannot be read is named and counted, not fatal.
 
     Raises:
-        ValueError: No frame could be scored, says why; or there is no such crop.
+        ValueError: No frame could be scored, says why; no such crop, or an empty range.
     """
     crop_window(crop, 1, 1)
+    if not 0 < min_depth_m < max_depth_m:
+        raise ValueError(f"nothing lies between {min_depth_m:g} and {max_depth_m:g} m of depth")
     kind = find_kind(path) if kind == "auto" else kind
     drives = drives or open_drives(path, kind, conditions)
     places = [(drive, index) for drive in drives for index in range(len(drive))]
