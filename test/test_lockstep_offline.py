@@ -55,6 +55,13 @@ class Listener:
             keep = lambda message, kept=kept: kept.update({stamp(message): message})  # noqa: E731
             self.node.create_subscription(Image, f"{name}/image", keep, QoSProfile(depth=10))
 
+    def wait_for_node(self):
+        """Spins until both outputs are there to listen to."""
+        end = time.monotonic() + 60
+        while not all(self.node.count_publishers(f"{name}/image") for name in self.maps):
+            assert time.monotonic() < end, "the node does not publish"
+            self.spin(0.05)
+
     def spin(self, seconds):
         self.executor.spin_once(timeout_sec=seconds)
 
@@ -75,8 +82,10 @@ def through_the_node(tmp_path, bag, topic):
     node = NodeProcess(tmp_path / "node.log", *remapped, threads=1, engine="onnx-cpu")
     try:
         command = [sys.executable, "-m", "rosam_depth_ros.replay_node", "--ros-args"]
-        for value in (f"source:={bag}", "lockstep:=true", f"image_topic:={topic}"):
+        values = [f"source:={bag}", "lockstep:=true", f"image_topic:={topic}"]
+        for value in (*values, "output_subscribers:=1"):
             command += ["-p", value]
+        listener.wait_for_node()
         replay = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "ROS_LOG_DIR": "/tmp"})
         end = time.monotonic() + 60
         while replay.poll() is None and time.monotonic() < end:
