@@ -73,7 +73,7 @@ setup(
             "tensorboard>=2.15",
             "torch>=2.6",
         ],
-        # torchvision has to be built for the torch that is there; for CPUs, too, it has its own index.
+        # torchvision has to be built for the torch that is there, which has an index of its own.
         "sam": ["segment-anything>=1.0", "torchvision"],
         "quantize": ["onnx>=1.16"],
         "openvino": ["openvino>=2024.4"],
