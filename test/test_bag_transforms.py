@@ -31,11 +31,25 @@ def test_moving_frames_are_interpolated_but_not_guessed():
     tree.add("base", "camera", moved(z=1))
     assert np.allclose(tree.lookup("map", "base", 150_000_000), moved(x=2, turn_z_deg=45))
     assert np.allclose(tree.lookup("map", "camera", 125_000_000)[:3, 3], [1, 0, 1])
-    assert np.allclose(tree.lookup("map", "base", 0), moved())
-    assert tree.lookup("map", "base", 2_000_000_000) is None
+    assert np.allclose(tree.lookup("map", "base", 100_000_000), moved())
+    assert np.allclose(tree.lookup("map", "base", 60_000_000), moved())  # just before
+    assert tree.lookup("map", "base", 0) is None
+    assert np.allclose(tree.lookup("map", "base", 240_000_000), moved(x=4, turn_z_deg=90))
+    assert tree.lookup("map", "base", 300_000_000) is None
     # Between two frames that move together nothing has to be known about the motion.
     assert np.allclose(tree.lookup("base", "camera", 2_000_000_000), moved(z=1))
     assert (tree.root_of("camera"), tree.is_moving("camera")) == ("map", True)
+
+
+def test_a_gap_between_poses_is_not_bridged():
+    tree = TransformTree()
+    for stamp, x in ((0, 0), (500_000_000, 2), (1_200_000_000, 9), (1_300_000_000, 10)):
+        tree.add("map", "base", moved(x=x), stamp)
+    assert np.allclose(tree.lookup("map", "base", 250_000_000), moved(x=1))
+    assert tree.lookup("map", "base", 600_000_000) is None
+    assert tree.lookup("map", "base", 1_199_000_000) is None
+    assert np.allclose(tree.lookup("map", "base", 1_200_000_000), moved(x=9))
+    assert np.allclose(tree.lookup("map", "base", 1_250_000_000), moved(x=9.5))
 
 
 def test_interpolation_takes_the_short_way_round():

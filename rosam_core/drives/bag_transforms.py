@@ -15,8 +15,11 @@ from rosam_core.types import Float64
 logger = logging.getLogger(__name__)
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
-MAX_GAP_NS = 500_000_000
-"""A moving frame is not known further than this from its nearest transform."""
+MAX_GAP_NS = 600_000_000
+"""Between transforms further apart, a moving frame is not known; key frames come at 2 Hz."""
+
+MAX_HOLD_NS = 50_000_000
+"""Before its first transform and after its last, a moving frame is known for so long."""
 
 
 class TransformTree:
@@ -116,13 +119,15 @@ class TransformTree:
             self._stamps[child] = np.array([stamp for stamp, _ in self._moving[child]], np.int64)
         stamps, entries = self._stamps[child], self._moving[child]
         after = int(np.searchsorted(stamps, stamp_ns))
-        near = [i for i in (after - 1, after) if 0 <= i < len(entries)]
-        if min(abs(int(stamps[i]) - stamp_ns) for i in near) > MAX_GAP_NS:
+        if after < len(entries) and entries[after][0] == stamp_ns:
+            return entries[after][1]
+        if not 0 < after < len(entries):
+            end, T = entries[0 if after == 0 else -1]
+            return T if abs(end - stamp_ns) <= MAX_HOLD_NS else None
+        (t0, T_before), (t1, T_after) = entries[after - 1], entries[after]
+        if t1 - t0 > MAX_GAP_NS:
             return None
-        if len(near) == 1:
-            return entries[near[0]][1]
-        (t0, T_before), (t1, T_after) = entries[near[0]], entries[near[1]]
-        return interpolate(T_before, T_after, (stamp_ns - t0) / (t1 - t0) if t1 > t0 else 0.0)
+        return interpolate(T_before, T_after, (stamp_ns - t0) / (t1 - t0))
 
 
 def interpolate(T_before: Float64, T_after: Float64, share: float) -> Float64:
