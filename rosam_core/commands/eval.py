@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -161,7 +162,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     from rosam_core.evaluation.ego_vehicle import VehicleBox, read_ego_mask
     from rosam_core.evaluation.flicker import flicker_rows
     from rosam_core.evaluation.ground_truth import GroundTruth
-    from rosam_core.evaluation.protocol import score_drives, truth_options
+    from rosam_core.evaluation.protocol import drive_digest, score_drives, truth_options
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
 
     drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
@@ -189,6 +190,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     result = by_condition(found.scores)
     if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
         about = {**about, "truth": "; ".join(notes)}
+    about = {**about, "drive_digest": drive_digest(drives), "settings_digest": _settings(args)}
     report = {
         **about,
         "drive": str(args.drive),
@@ -238,6 +240,13 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     if args.report:
         print(f"report: {args.report}")
     return 0
+
+
+def _settings(args: argparse.Namespace) -> str:
+    """Returns 32 hexadecimal digits of every argument but where results go and how fast."""
+    without = {"report", "json", "threads", "run", "wrong_arguments", "verbose", "truth_cache"}
+    stated = {k: str(v) for k, v in sorted(vars(args).items()) if k not in without}
+    return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:32]
 
 
 def _print_intervals(result: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from rosam_core.drives.base import Drive
@@ -159,3 +161,23 @@ def score_drives(
             + ", so there is nothing to score against"
         )
     return dataclasses.replace(found, without_truth=without_truth, flicker_note=meter.note)
+
+
+def drive_digest(drives: Sequence[Drive]) -> str:
+    """Returns 32 hexadecimal digits of the names, stamps, cameras, poses and conditions of drives.
+
+    Images and scans are not read. Two evaluations with one digest saw the same frames.
+    """
+    digest = hashlib.sha256()
+    for drive in drives:
+        for index in range(len(drive)):
+            try:
+                glance = drive.glance(index)
+            except (ValueError, OSError) as error:
+                digest.update(f"{index} {type(error).__name__}".encode())
+                continue
+            T = glance.T_world_camera
+            pose = "-" if T is None else np.round(T, 9).tolist()
+            about = (drive.scene(index), glance.camera_name, glance.stamp_ns, glance.condition)
+            digest.update(repr((*about, glance.camera, pose)).encode())
+    return digest.hexdigest()[:32]
