@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rosam_core.engines.contract import load_card
+from rosam_core.engines.registry import default_model_path
 from rosam_core.types import ModelCard, card_path, file_sha256
 
 
@@ -116,3 +118,9 @@ def write_tiny_model(
     written = dataclasses.replace(ModelCard(**fields), **card)
     card_path(path).write_text(written.to_json(), encoding="utf-8")
     return path
+
+
+def packaged_size() -> tuple[int, int]:
+    """Returns width and height of the packaged student's input [px]."""
+    card = load_card(default_model_path())
+    return card.input_width, card.input_height

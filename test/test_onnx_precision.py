@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import write_tiny_model
+from support import packaged_size, write_tiny_model
 
 from rosam_core.engines.onnx_engine import OnnxEngine
 from rosam_core.engines.parity import DEPTH_LIMITS, measure_parity, probe_images, refuse_beyond
@@ -72,7 +72,7 @@ def test_the_packaged_student_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_single_precision_changes_no_value() -> None:
-    images = probe_images((256, 160))[:2]
+    images = probe_images(packaged_size())[:2]
     before = run(default_model_path().read_bytes(), images)
     for ours, theirs in zip(
         run(prepare_model(default_model_path(), "fp32")[0], images), before, strict=True
@@ -84,7 +84,7 @@ def test_bytes_are_cast_before_anything_else() -> None:
     proto = onnx.load(str(default_model_path()))
     first = [node.op_type for node in proto.graph.node if "image" in node.input]
     assert first == ["Transpose"], "what the exporter writes, and TensorRT refuses"
-    images = probe_images((256, 160))[3:5]
+    images = probe_images(packaged_size())[3:5]
     before = run(proto.SerializeToString(), images)
     cast_bytes_first(proto)
     onnx.checker.check_model(proto, full_check=True)

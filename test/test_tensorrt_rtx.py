@@ -16,6 +16,8 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
     )
 pytest.importorskip("onnx", reason="the onnx package is not installed: extra `tensorrt`")
 
+from support import packaged_size
+
 from rosam_core.engines.engine_cache import read_plan
 from rosam_core.engines.onnx_precision import prepare_model
 from rosam_core.engines.parity import DEPTH_LIMITS, probe_images
@@ -24,7 +26,7 @@ from rosam_core.engines.tensorrt_build import BuildOptions, build_engine, build_
 from rosam_core.engines.tensorrt_library import TensorRt, load_tensorrt
 
 CAPABILITIES = ("8.6", "8.9", "12.0")  # RTX 30, 40 and 50
-SIZES = {"light": (256, 160), "resnet18": (64, 64)}
+SIZES = {"light": packaged_size(), "resnet18": (64, 64)}
 
 
 class Bar:
