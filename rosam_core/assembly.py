@@ -61,6 +61,7 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
         neighbours=video.neighbours,
         regions=Path(video.regions) if video.regions else None,
         with_depth=False,
+        neighbour_looks=False,
         seed=recipe.seed,
     )
     return VideoSamples(recorded), _validation(recipe, [])

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from rosam_core.engines.base import DepthEngine
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.registry import default_model_path
 from rosam_core.types import ModelCard, card_path, file_sha256
@@ -124,3 +126,18 @@ def packaged_size() -> tuple[int, int]:
     """Returns width and height of the packaged student's input [px]."""
     card = load_card(default_model_path())
     return card.input_width, card.input_height
+
+
+def expect_values_by_hand(engine: DepthEngine) -> None:
+    """Asserts what an engine makes of two pictures with the model of `write_tiny_model`."""
+    images = np.zeros((2, 48, 64, 3), np.uint8)
+    images[1] = 255
+    images[1, 3, 5] = (30, 60, 90)
+    depth, confidence = engine.infer(images)
+    assert depth.shape == confidence.shape == (2, 48, 64)
+    assert depth.dtype == confidence.dtype == np.float32
+    assert (depth[0] == 2.0).all()
+    assert (confidence[0] == 1.0).all()
+    assert depth[1, 3, 5] == pytest.approx(8.0)
+    assert confidence[1, 3, 5] == pytest.approx(1 - 60 / 510)
+    assert depth[1, 5, 3] == pytest.approx(27.5)

@@ -366,3 +366,11 @@ def test_real_drive_with_poses(shared_data):
     assert sample["seconds_next"] == pytest.approx(0.1, abs=0.02)
     assert 0.03 < sample["distance_next"] < 2.5
     assert sample["T_next_target"][2, 3] < 0  # what was ahead has come nearer
+
+
+def test_neighbours_are_augmented_only_if_that_is_asked_for():
+    look = AugmentationOptions(noise=1.0)
+    both, one = samples(look=look)[1], samples(look=look, neighbour_looks=False)[1]
+    assert set(both) - set(one) == {"previous_augmented", "next_augmented"}
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, both[name])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import write_tiny_model
+from support import expect_values_by_hand, write_tiny_model
 
 from rosam_core.engines import registry
 from rosam_core.engines.contract import check_answer
@@ -32,17 +32,7 @@ def test_values_by_hand(tmp_path: Path) -> None:
     engine = load_engine(write_tiny_model(tmp_path), "onnx", threads=1)
     assert engine.name == "onnx-cpu"
     assert (engine.card.input_width, engine.card.input_height) == (64, 48)
-    images = np.zeros((2, 48, 64, 3), np.uint8)
-    images[1] = 255
-    images[1, 3, 5] = (30, 60, 90)
-    depth, confidence = engine.infer(images)
-    assert depth.shape == confidence.shape == (2, 48, 64)
-    assert depth.dtype == confidence.dtype == np.float32
-    assert (depth[0] == 2.0).all()
-    assert (confidence[0] == 1.0).all()
-    assert depth[1, 3, 5] == pytest.approx(8.0)
-    assert confidence[1, 3, 5] == pytest.approx(1 - 60 / 510)
-    assert depth[1, 5, 3] == pytest.approx(27.5)
+    expect_values_by_hand(engine)
     engine.close()
 
 

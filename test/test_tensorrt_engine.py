@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from engine_support import Nvidia, build, cache, make_key, nvidia, tiny
+from support import expect_values_by_hand
 
 from rosam_core.engines import registry
 from rosam_core.engines.cuda_device import CudaDevice, Gpu, find_gpu
@@ -31,16 +32,7 @@ def test_values_by_hand(tmp_path: Path, cache: Path, nvidia: Nvidia) -> None:
     build(model, (1, 2))
     engine = load_engine(model, "tensorrt")
     assert engine.name == "tensorrt-fp32"
-    images = np.zeros((2, 48, 64, 3), np.uint8)
-    images[1] = 255
-    images[1, 3, 5] = (30, 60, 90)
-    depth, confidence = engine.infer(images)
-    assert depth.shape == confidence.shape == (2, 48, 64)
-    assert depth.dtype == confidence.dtype == np.float32
-    assert (depth[0] == 2.0).all()
-    assert (confidence[0] == 1.0).all()
-    assert depth[1, 3, 5] == pytest.approx(8.0)
-    assert confidence[1, 3, 5] == pytest.approx(1 - 60 / 510)
+    expect_values_by_hand(engine)
     engine.close()
 
 

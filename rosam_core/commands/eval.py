@@ -162,7 +162,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     from rosam_core.evaluation.ego_vehicle import VehicleBox, read_ego_mask
     from rosam_core.evaluation.flicker import flicker_rows
     from rosam_core.evaluation.ground_truth import GroundTruth
-    from rosam_core.evaluation.protocol import drive_digest, score_drives, truth_options
+    from rosam_core.evaluation.protocol import score_drives, truth_options
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
 
     drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
@@ -190,7 +190,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     result = by_condition(found.scores)
     if notes := sorted({ground_truth.note, *(drive.truth_note for drive in drives)} - {""}):
         about = {**about, "truth": "; ".join(notes)}
-    about = {**about, "drive_digest": drive_digest(drives), "settings_digest": _settings(args)}
+    about = {**about, "drive_digest": found.digest, "settings_digest": _settings(args)}
     report = {
         **about,
         "drive": str(args.drive),

@@ -87,6 +87,7 @@ class RecordedSamples:
         neighbours: NeighbourOptions | None = None,
         regions: Path | None = None,
         with_depth: bool = True,
+        neighbour_looks: bool = True,
         seed: int = 0,
     ) -> None:
         """Finds the frames that can be learned from.
@@ -99,6 +100,8 @@ class RecordedSamples:
             neighbours: Which images count as neighbours.
             regions: Folder that `rosam masks` wrote.
             with_depth: Read lidar or exact depth, where there is any.
+            neighbour_looks: Augment the neighbours, too; without it a sample has no
+                `previous_augmented` and `next_augmented`.
             seed: Everything random follows from it.
 
         Raises:
@@ -109,6 +112,7 @@ class RecordedSamples:
         self.look = look or AugmentationOptions()
         self.regions = regions
         self.with_depth = with_depth
+        self.neighbour_looks = neighbour_looks
         self.seed = seed
         options = neighbours or NeighbourOptions()
         self.targets = find_targets(drives, options)
@@ -181,11 +185,13 @@ class RecordedSamples:
             pictures[name] = picture
             sample.update(_motion(name, neighbour, is_flipped))
         for name, picture in pictures.items():
+            sample[name] = np.ascontiguousarray(picture.transpose(2, 0, 1))
+            if name != "image" and not self.neighbour_looks:
+                continue
             # From the same numbers for each, so that all three get one look.
             look = np.random.default_rng((self.seed, 2, epoch, index))
             there = name == "image" or bool(sample[f"has_{name}"])
             other = random_look(picture, self.look, look) if there else picture
-            sample[name] = np.ascontiguousarray(picture.transpose(2, 0, 1))
             sample[f"{name}_augmented"] = np.ascontiguousarray(other.transpose(2, 0, 1))
         if plain.instances is not None:
             ids = shown(plain.instances, cv2.INTER_NEAREST_EXACT)

@@ -24,9 +24,9 @@ class VideoSamples:
     two sources:
 
     - `image` uint8[3,h,w], in another look; `clean`, as recorded.
-    - `sources` and `sources_augmented` uint8[2,3,h,w]; black where bool[2] `source_known` is not.
+    - `sources` uint8[2,3,h,w], as recorded; black where bool[2] `source_known` is not.
     - `K` float32[3,3] [px]; `focal` float32[], sqrt(fx fy) [px].
-    - `T_source_target` float32[2,4,4] and `distance_m` float32[2]; NaN where not known.
+    - `T_source_target` float32[2,4,4]; NaN where not known.
     - `regions` int64[1,h,w], 0 = unassigned; all 0 without region maps.
 
     `is_metric` says whether the pose of any frame is known: without poses no method learns metres
@@ -57,18 +57,15 @@ class VideoSamples:
         sample = self.recorded[position]
         posed = np.array([sample[f"has_pose_{name}"] for name in SOURCES])
         motion = np.stack([sample[f"T_{name}_target"] for name in SOURCES])
-        distance = np.array([sample[f"distance_{name}"] for name in SOURCES], np.float32)
         regions = sample.get("regions", np.zeros_like(sample["image"][:1]))
         return {
             "image": sample["image_augmented"],
             "clean": sample["image"],
             "sources": np.stack([sample[name] for name in SOURCES]),
-            "sources_augmented": np.stack([sample[f"{name}_augmented"] for name in SOURCES]),
             "source_known": np.array([sample[f"has_{name}"] for name in SOURCES]),
             "K": sample["K"],
             "focal": focal_length(sample),
             "T_source_target": np.where(posed[:, None, None], motion, np.float32(np.nan)),
-            "distance_m": np.where(posed, distance, np.float32(np.nan)),
             "regions": regions.astype(np.int64),
         }
 
@@ -95,6 +92,7 @@ class RecordedValidation:
             view=ViewOptions(crop=(1.0, 1.0), flip=0.0),
             look=AugmentationOptions(),
             neighbours=NeighbourOptions(need="none"),
+            neighbour_looks=False,
         )
         count = min(limit, len(self.recorded))
         self.chosen = np.linspace(0, len(self.recorded) - 1, count).round().astype(int)

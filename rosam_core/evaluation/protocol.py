@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from rosam_core.drives.base import Drive
@@ -38,6 +37,8 @@ class Evaluation:
         ground_truth: What made the truth.
         crop: Window that was scored, see `crops`.
         flicker_note: Why flicker could not be measured; empty if it was, or was not asked for.
+        digest: 32 hexadecimal digits of the scenes, stamps, cameras, poses and conditions of the
+            scored frames; not of their pixels.
     """
 
     scores: list[ImageScore]
@@ -47,6 +48,7 @@ class Evaluation:
     ground_truth: GroundTruth
     crop: str = NO_CROP
     flicker_note: str = ""
+    digest: str = ""
 
     def truth(self, frame: Frame, drive: Drive) -> Float32 | None:
         """Returns what a frame was scored against, float32[H,W] [m], NaN = not scored."""
@@ -117,7 +119,7 @@ def score_drives(
     if limit is not None and 0 < limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
-    without_truth = 0
+    without_truth, digest = 0, hashlib.sha256()
     meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
@@ -149,6 +151,9 @@ def score_drives(
         change = meter.of(frame, truth, depth, drive, scene)
         found.scores.append(dataclasses.replace(score, flicker=change))
         found.places.append((drive, index))
+        T = frame.T_world_camera
+        about = (scene, frame.camera_name, frame.stamp_ns, frame.condition, frame.camera)
+        digest.update(repr((*about, None if T is None else T.round(9).tolist())).encode())
     if not found.scores:
         if found.skipped:
             raise ValueError(
@@ -160,24 +165,9 @@ def score_drives(
             + (f" in condition {', '.join(conditions)}" if conditions else "")
             + ", so there is nothing to score against"
         )
-    return dataclasses.replace(found, without_truth=without_truth, flicker_note=meter.note)
-
-
-def drive_digest(drives: Sequence[Drive]) -> str:
-    """Returns 32 hexadecimal digits of the names, stamps, cameras, poses and conditions of drives.
-
-    Images and scans are not read. Two evaluations with one digest saw the same frames.
-    """
-    digest = hashlib.sha256()
-    for drive in drives:
-        for index in range(len(drive)):
-            try:
-                glance = drive.glance(index)
-            except (ValueError, OSError) as error:
-                digest.update(f"{index} {type(error).__name__}".encode())
-                continue
-            T = glance.T_world_camera
-            pose = "-" if T is None else np.round(T, 9).tolist()
-            about = (drive.scene(index), glance.camera_name, glance.stamp_ns, glance.condition)
-            digest.update(repr((*about, glance.camera, pose)).encode())
-    return digest.hexdigest()[:32]
+    return dataclasses.replace(
+        found,
+        without_truth=without_truth,
+        flicker_note=meter.note,
+        digest=digest.hexdigest()[:32],
+    )

@@ -91,20 +91,21 @@ class RosamDepth(RealAdaptation):
         """Returns M_out W_cst W_rel, and M_out min(W_rel, 1): see `RealAdaptation.judge`."""
         before = super().judge(batch, inverse, day)
         weight, trust, regions = before.weight, before.trust, batch["regions"]
-        regional = regional_depth(inverse, regions, number_of_ids(regions))
+        n = number_of_ids(regions)  # device-to-host sync, once a step
+        regional = regional_depth(inverse, regions, n)
         if self.options.outlier_mask:
             weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
         if self.options.reliability != "none":
-            reliability = self._reliability(batch, inverse)
+            reliability = self._reliability(batch, inverse, n)
             weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
-        return Judgement(weight, trust, regional)
+        return Judgement(weight, trust, regional, n)
 
     def priors(
         self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], judged: Judgement
     ) -> dict[str, Term]:
         """Returns `contrast_2`, `contrast_4`, `contrast_8`, `likelihood` and `smoothness`."""
         options, inverse = self.options, output["inverse_depth"]
-        terms = self._contrast(batch, output, taught) if options.contrast_weight else {}
+        terms = self._contrast(batch, output, taught, judged.n) if options.contrast_weight else {}
         if options.likelihood_weight and judged.regional is not None:
             terms["likelihood"] = Term(
                 regional_likelihood(inverse, judged.regional), options.likelihood_weight
@@ -117,7 +118,7 @@ class RosamDepth(RealAdaptation):
             terms["smoothness"] = Term(smoothness, options.smoothness_weight)
         return terms
 
-    def _reliability(self, batch: Batch, inverse: Tensor) -> Tensor:
+    def _reliability(self, batch: Batch, inverse: Tensor, n: int) -> Tensor:
         with torch.no_grad():
             depth = view_depth(1 / inverse, batch, self.canonical_focal_px)
             error, seen = neighbour_error(batch, depth, batch["T_source_target"])
@@ -125,13 +126,12 @@ class RosamDepth(RealAdaptation):
         if self.options.reliability == "pixel":
             return pixel_reliability(error, seen, beta)
         regions = batch["regions"]
-        return region_reliability(error, seen, regions, number_of_ids(regions), beta)
+        return region_reliability(error, seen, regions, n, beta)
 
     def _contrast(
-        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any]
+        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], n: int
     ) -> dict[str, Term]:
         options, regions = self.options, batch["regions"]
-        n = number_of_ids(regions)
         if options.contrast_on == "depth":
             inverse = output["inverse_depth"]
             pixels = sample_pixels(regions, options.contrast_pixels)

@@ -56,10 +56,6 @@ class SelfSupervised(nn.Module):
         self.options = options
         self.canonical_focal_px = canonical_focal_px
 
-    def forward(self, batch: Batch, step: int) -> dict[str, Term]:
-        """Returns `losses(batch, step)`; Fabric calls a method through here."""
-        return self.losses(batch, step)
-
     def losses(self, batch: Batch, step: int) -> dict[str, Term]:
         """Returns `photometric_0`, `smoothness_0`, ... (finest first) and `velocity`.
 

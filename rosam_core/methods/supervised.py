@@ -42,10 +42,6 @@ class Supervised(nn.Module):
         self.student = student
         self.options = options
 
-    def forward(self, batch: Batch, step: int) -> dict[str, Term]:
-        """Returns `losses(batch, step)`; Fabric calls a method through here."""
-        return self.losses(batch, step)
-
     def losses(self, batch: Batch, step: int) -> dict[str, Term]:
         """Returns `laplace_0`, `laplace_1`, ... (finest first), `relative` and `gradient_1`, ...
 

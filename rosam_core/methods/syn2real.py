@@ -44,11 +44,13 @@ class Judgement:
         weight: float[b,1,h,w], >= 0, of L_d.
         trust: float[b,1,h,w] in [0, 1], how far to believe the teacher.
         regional: Its depth region by region, for methods that know regions.
+        n: Number of region ids, 0 included; 0 for methods that know none.
     """
 
     weight: Tensor
     trust: Tensor
     regional: RegionalDepth | None = None
+    n: int = 0
 
 
 def distillation_terms(
