@@ -19,8 +19,13 @@ HEADLIGHT, OWN_HEADLIGHT = 26.0, 22.0  # radiant intensity
 HEADLIGHT_COLOUR = (1.0, 0.95, 0.85)
 
 
-class _Points:
-    """Surface points of one frame, component by component: sums over three are slow."""
+class SurfacePoints:
+    """Surface points of one frame, component by component: sums over three are slow.
+
+    Args:
+        point: float[n,3] in the world [m].
+        normal: float[n,3], unit.
+    """
 
     def __init__(self, point: Tensor, normal: Tensor) -> None:
         self.x, self.y, self.z = point.T.contiguous()
@@ -35,7 +40,7 @@ class _Points:
         return dx, dy, dz, r2, dx * self.nx + dy * self.ny + dz * self.nz
 
 
-def _headlight(p: _Points, place: list[float], heading: tuple[float, float]) -> Tensor:
+def headlight(p: SurfacePoints, place: list[float], heading: tuple[float, float]) -> Tensor:
     """Returns irradiance from a low beam, float[n], for unit intensity.
 
     Args:
@@ -53,8 +58,13 @@ def _headlight(p: _Points, place: list[float], heading: tuple[float, float]) -> 
     return (beam + spill) * (along > 0.05) * cosine.clamp_min(0) / r2
 
 
-def _street_lamp(p: _Points, place: list[float]) -> Tensor:
-    """Returns irradiance from a street lamp, float[n], for unit intensity."""
+def street_lamp(p: SurfacePoints, place: list[float]) -> Tensor:
+    """Returns irradiance from a street lamp, float[n], for unit intensity.
+
+    Args:
+        p: n points.
+        place: Of the lamp, x, y, z [m].
+    """
     _, _, dz, r2, cosine = p.towards(place)
     return (cosine + 0.1).clamp_min(0) * dz.clamp_min(0) ** 0.7 / r2
 
@@ -80,7 +90,7 @@ def night_light(
     total = torch.zeros_like(g.point)
     for b, (world, index) in enumerate(zip(worlds, indices, strict=True)):
         at = torch.nonzero(torch.isfinite(g.depth[b]), as_tuple=True)
-        p = _Points(g.point[b][at], g.normal[b][at])
+        p = SurfacePoints(g.point[b][at], g.normal[b][at])
         seen = g.index[b][at]
         is_sign = (solids.material[seen.clamp_min(0), 0] == int(Kind.SIGN)) & (seen >= 0)
         own, others = torch.zeros_like(p.x), torch.zeros_like(p.x)
@@ -88,18 +98,18 @@ def night_light(
         ax, ay, _ = (view.ahead(1.0) - view.ahead(0.0))[b].tolist()
         for side in (-0.65, 0.65):
             place = [x + 0.8 * ax - side * ay, y + 0.8 * ay + side * ax, 0.68]
-            own += _headlight(p, place, (ax, ay))
+            own += headlight(p, place, (ax, ay))
         for pose, length in _vehicles(world, index, x, y):
             nose = (math.cos(pose[2]), math.sin(pose[2]))
             reach = length / 2 + 0.1
             place = [pose[0] + reach * nose[0], pose[1] + reach * nose[1], 0.65]
-            others += _headlight(p, place, nose)
+            others += headlight(p, place, nose)
         # Signs throw our own light back to us.
         white = OWN_HEADLIGHT * own * torch.where(is_sign, 5.0, 1.0) + HEADLIGHT * others
         street = torch.zeros_like(p.x)
         if lights[b].lamp_power > 0:
             for place in _street_lamps(solids, b, (x + 14 * ax, y + 14 * ay)):
-                street += _street_lamp(p, place)
+                street += street_lamp(p, place)
         tint = torch.tensor([HEADLIGHT_COLOUR, lights[b].lamp_colour]).to(total)
         power = lights[b].lamp_power
         total[b][at] = white[:, None] * tint[0] + power * street[:, None] * tint[1]

@@ -15,7 +15,6 @@ from rosam_core.drives.synthetic import lamps, light, sensor, shading, shadows
 from rosam_core.drives.synthetic.gbuffer import GBuffer, View, trace
 from rosam_core.drives.synthetic.light import Light
 from rosam_core.drives.synthetic.raycast import join, solids_of
-from rosam_core.drives.synthetic.textures import noise
 from rosam_core.drives.synthetic.world import World
 
 MAX_DEPTH_M = 250.0  # farther surfaces count as sky: +Inf
@@ -116,11 +115,7 @@ class _Scene:
 def _wet(
     radiance: Tensor, g: GBuffer, mirror: GBuffer, lights: list[Light], lamp_light: Tensor | None
 ) -> Tensor:
-    """Adds what a wet road mirrors.
-
-    The reflection is a picture taken from below the road, weighted by Fresnel's law and by how
-    deep the water stands.
-    """
+    """Adds what a wet road mirrors: a picture taken from below it."""
     reflected = shading.shade(mirror, lights, None, None, lamp_light)
     reflected = light.airlight(reflected, mirror.depth, mirror.direction, lights)
     image = reflected.permute(0, 3, 1, 2).clamp_max(40)
@@ -128,17 +123,7 @@ def _wet(
         image, (7, 3), 1, (3, 1), count_include_pad=False
     )  # ripples blur it vertically
     image = F.interpolate(image, size=g.depth.shape[1:], mode="bilinear", align_corners=False)
-    device = g.point.device
-    shape = g.depth.shape
-    xy = g.point[..., :2].reshape(-1, 2)
-    grain = noise(xy * 0.35, (g.depth.nan_to_num(posinf=1e3) * 0.002).reshape(-1).clamp(0, 5))
-    puddle = (0.62 + 0.3 * grain[:, 0] + 0.25 * grain[:, 1]).clamp(0.1, 1).reshape(shape)
-    wet = light.columns(lights, "wetness", device) * g.road
-    unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
-    cosine = unit[..., 2].abs()
-    share = (shading.fresnel(cosine) * puddle * wet).clamp(0, 0.9)[..., None]
-    dark = radiance * (1 - 0.45 * wet)[..., None]
-    return dark * (1 - share) + image.permute(0, 2, 3, 1) * share
+    return shading.wet_road(radiance, image.permute(0, 2, 3, 1), g, lights)
 
 
 class Renderer:

@@ -212,3 +212,14 @@ def expose(radiance: Tensor, sensor: Sensor, frame: int) -> Tensor:
     display = shoulder.clamp(0, 1) ** (1 / 2.2)
     display = display + (sensor.contrast - 1) * 1.2 * display * (1 - display) * (2 * display - 1)
     return (display.clamp(0, 1) * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0)
+
+
+def unexposed(display: Tensor) -> Tensor:
+    """Returns the signal that a picture was made of: the inverse of the tone curve of `expose`.
+
+    Args:
+        display: float[...] in [0, 1]; white has lost how bright it was and becomes 1.8.
+    """
+    signal = display.clamp(0, 1) ** 2.2
+    shoulder = 0.7 - 0.3 * torch.log((1 - signal).clamp_min(0.0077) / 0.3)
+    return torch.where(signal > 0.7, shoulder, signal)

@@ -8,6 +8,7 @@ from torch import Tensor
 from rosam_core.drives.synthetic.gbuffer import GBuffer
 from rosam_core.drives.synthetic.light import Light, columns, sky
 from rosam_core.drives.synthetic.raycast import dot
+from rosam_core.drives.synthetic.textures import noise
 
 GLOW = 0.55  # radiance of a lit window
 WATER_F0 = 0.02  # reflectance at right angles, ((1.33 - 1) / (1.33 + 1))^2
@@ -68,3 +69,26 @@ def shade(
     at = torch.nonzero(torch.isinf(g.depth), as_tuple=True)
     radiance[at] = sky(lights, g.direction[at], at[0])
     return radiance
+
+
+def wet_road(radiance: Tensor, mirror: Tensor, g: GBuffer, lights: list[Light]) -> Tensor:
+    """Returns the radiance with wet roads, float[b,h,w,3].
+
+    What the road mirrors is weighted by Fresnel's law and by how deep the water stands; what is
+    wet is darker itself.
+
+    Args:
+        radiance: float[b,h,w,3], of the dry surfaces.
+        mirror: float[b,h,w,3], what level water at each pixel would show.
+        g: What each pixel sees.
+        lights: Light of each frame: `wetness`.
+    """
+    shape = g.depth.shape
+    xy = g.point[..., :2].reshape(-1, 2)
+    grain = noise(xy * 0.35, (g.depth.nan_to_num(posinf=1e3) * 0.002).reshape(-1).clamp(0, 5))
+    puddle = (0.62 + 0.3 * grain[:, 0] + 0.25 * grain[:, 1]).clamp(0.1, 1).reshape(shape)
+    wet = columns(lights, "wetness", g.point.device) * g.road
+    unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
+    share = (fresnel(unit[..., 2].abs()) * puddle * wet).clamp(0, 0.9)[..., None]
+    dark = radiance * (1 - 0.45 * wet)[..., None]
+    return dark * (1 - share) + mirror * share
