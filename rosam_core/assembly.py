@@ -64,7 +64,13 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
         neighbour_looks=False,
         seed=recipe.seed,
     )
-    return VideoSamples(recorded), _validation(recipe, [])
+    samples = VideoSamples(recorded)
+    if _needs_poses(recipe) and not samples.is_metric:
+        raise ValueError(
+            f"no frame of {data.drives} has the pose of a neighbour: use "
+            "self_supervised.motion=learned"
+        )
+    return samples, _validation(recipe, [])
 
 
 def networks(recipe: Recipe) -> dict[str, nn.Module]:
@@ -84,7 +90,9 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
     if start:
         load_student_weights(student, start)
     if recipe.method == "self_supervised":
-        return {"student": student, "pose": PoseNetwork(model.pose_checkpoint)}
+        if _needs_poses(recipe):
+            return {"student": student}
+        return {"student": student, "pose": PoseNetwork(model.pose_checkpoint, model.pose_scale)}
     return {"student": student}
 
 
@@ -106,7 +114,7 @@ def create_method(
     if recipe.method == "supervised":
         return Supervised(student, recipe.supervised)
     if recipe.method == "self_supervised":
-        return SelfSupervised(student, trained["pose"], recipe.self_supervised, focal)
+        return SelfSupervised(student, trained.get("pose"), recipe.self_supervised, focal)
     options = _adaptation(recipe)
     teacher = _frozen(recipe, options.teacher, "teacher", device)
     if recipe.method == "synthetic_adaptation":
@@ -115,6 +123,10 @@ def create_method(
     if isinstance(options, RosamOptions):
         return RosamDepth(student, teacher, day, options, focal).to(device)
     return RealAdaptation(student, teacher, day, options).to(device)
+
+
+def _needs_poses(recipe: Recipe) -> bool:
+    return recipe.method == "self_supervised" and recipe.self_supervised.motion == "recorded"
 
 
 def _adaptation(recipe: Recipe) -> AdaptationOptions:

@@ -208,6 +208,38 @@ def test_descent_leads_towards_the_true_step_even_without_a_measured_one(step):
     assert (trained.pose.motion.grad[3] > 0) == (step < STEP_M)
 
 
+def with_recorded_motion(depth_m=DEPTH_M):
+    options = SelfSupervisedOptions(motion="recorded")
+    return SelfSupervised(EvenDepth(depth_m), None, options, FOCAL)
+
+
+@pytest.mark.parametrize("depth_m", [8.5, 12.0])
+def test_recorded_motion_needs_no_network_and_sets_the_scale(depth_m):
+    assert with_recorded_motion().losses(batch_of_a_wall(), 0)["photometric_0"].mean() < 1e-4
+    trained = with_recorded_motion(depth_m)
+    terms = trained.losses(batch_of_a_wall(), 0)
+    assert "velocity" not in terms
+    total(terms).backward()
+    assert (trained.student.log_depth.grad < 0) == (depth_m < DEPTH_M)
+
+
+def test_a_source_without_recorded_motion_is_as_good_as_absent():
+    batch, absent = batch_of_a_wall(), batch_of_a_wall()
+    batch["T_source_target"][0, 1] = math.nan
+    batch["T_source_target"][1] = math.nan
+    absent["source_known"] = torch.tensor([[True, False], [False, False]])
+    found, expected = (with_recorded_motion(8.0).losses(b, 0) for b in (batch, absent))
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name].map, term.map)
+        torch.testing.assert_close(found[name].mean(), term.mean())
+    assert not found["photometric_0"].counted[1].any()
+
+
+def test_where_motion_comes_from_must_be_known():
+    with pytest.raises(ValueError, match="learned or recorded, got 'imu'"):
+        SelfSupervisedOptions(motion="imu")
+
+
 def test_two_steps_of_the_real_networks_lower_the_loss():
     torch.manual_seed(0)
     trained = SelfSupervised(
@@ -252,3 +284,17 @@ def test_pose_network_loads_published_encoder_weights(tmp_path):
     torch.testing.assert_close(
         network.encoder.layer4[1].conv2.weight, encoder.layer4[1].conv2.weight
     )
+
+
+def test_pose_network_may_look_at_smaller_images():
+    torch.manual_seed(0)
+    network = PoseNetwork(scale=0.5).eval()
+    fine = torch.rand(2, 1, 3, H, W)
+    coarse = nn.functional.avg_pool2d(fine.flatten(0, 1), 2).view(2, 1, 3, H // 2, W // 2)
+    with torch.no_grad():
+        small = network(*fine)
+        network.scale = 1.0
+        torch.testing.assert_close(small, network(*coarse))
+        assert (small - network(*fine)).abs().max() > 1e-6
+    with pytest.raises(ValueError, match="scale must be in"):
+        PoseNetwork(scale=2.0)

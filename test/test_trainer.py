@@ -136,6 +136,15 @@ def test_metres_are_known_only_where_poses_are(drives, tmp_path, has_poses):
     train(small(drives, *overrides, recipe=recipe), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run/last.pt")["is_metric"] is has_poses
 
+    recorded = small(drives, *overrides, "self_supervised.motion=recorded", recipe=recipe)
+    if has_poses:
+        train(recorded, tmp_path / "recorded")
+        networks = load_checkpoint(tmp_path / "recorded/last.pt")["networks"]
+        assert set(networks) == {"student"}
+    else:
+        with pytest.raises(ValueError, match=r"use self_supervised\.motion=learned"):
+            train(recorded, tmp_path / "recorded")
+
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):

@@ -15,13 +15,20 @@ from rosam_core.losses.velocity import velocity_error
 from rosam_core.methods.base import Batch, Term
 from rosam_core.methods.neighbours import neighbour_error, view_depth
 
+MOTIONS = ("learned", "recorded")
+
 
 @dataclasses.dataclass(frozen=True)
 class SelfSupervisedOptions:
-    """Weights of the self-supervised losses."""
+    """Weights of the self-supervised losses, and where motion comes from."""
 
+    motion: str = "learned"  # by a pose network | recorded: the drives' own poses, no network
     smoothness_weight: float = 0.001  # at the finest scale, halved with each coarser one
-    velocity_weight: float = 0.05  # per metre; our choice
+    velocity_weight: float = 0.05  # per metre, of learned motion; our choice
+
+    def __post_init__(self) -> None:
+        if self.motion not in MOTIONS:
+            raise ValueError(f"motion must be {' or '.join(MOTIONS)}, got '{self.motion}'")
 
 
 class SelfSupervised(nn.Module):
@@ -30,15 +37,18 @@ class SelfSupervised(nn.Module):
     Batches hold `image` float[b,3,h,w] in [0, 1] with the photometric augmentation, and `clean`,
     the same without; `sources` float[b,2,3,h,w], the frames before and after it, anything where
     bool[b,2] `source_known` is False; `K` float[b,3,3] [px]; `T_source_target` float[b,2,4,4],
-    poses of the recording, NaN where they are not known. Of these only the distance is used,
-    which sets the scale.
+    poses of the recording, NaN where they are not known.
+
+    Where motion is learned, only the distance of the poses is used, which sets the scale. Where it
+    is recorded, the poses are believed as they are, and a source without one is as good as absent.
 
     The likelihood's scale, which becomes confidence, is not trained here: there is no truth to
     measure an error by.
 
     Args:
         student: A model of `rosam_core.models`.
-        pose: `rosam_core.models.pose.PoseNetwork`, or what has its `forward`.
+        pose: `rosam_core.models.pose.PoseNetwork`, or what has its `forward`; None where motion is
+            recorded.
         options: Weights.
         canonical_focal_px: Focal length for which the student's output is metres [px].
     """
@@ -46,7 +56,7 @@ class SelfSupervised(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        pose: nn.Module,
+        pose: nn.Module | None,
         options: SelfSupervisedOptions,
         canonical_focal_px: float,
     ) -> None:
@@ -57,7 +67,7 @@ class SelfSupervised(nn.Module):
         self.canonical_focal_px = canonical_focal_px
 
     def losses(self, batch: Batch, step: int) -> dict[str, Term]:
-        """Returns `photometric_0`, `smoothness_0`, ... (finest first) and `velocity`.
+        """Returns `photometric_0`, `smoothness_0`, ... (finest first) and, learned, `velocity`.
 
         Args:
             batch: See the class.
@@ -65,9 +75,14 @@ class SelfSupervised(nn.Module):
         """
         clean = batch["clean"]
         scales = self.student(batch["image"])["scales"]
-        T_source_target, translation = self._motion(batch)
-        still_error, judged = _error_without_motion(batch)
         terms = {}
+        if self.pose is None:
+            batch = _with_posed_sources_only(batch)
+            T_source_target = batch["T_source_target"]
+        else:
+            T_source_target, translation = self._motion(batch, self.pose)
+            terms["velocity"] = self._velocity(batch, translation)
+        still_error, judged = _error_without_motion(batch)
         for level, (log_depth, _) in enumerate(scales):
             # Coarse depth is compared at full size, where textures are (Godard et al., 3.2).
             full = functional.interpolate(
@@ -84,24 +99,32 @@ class SelfSupervised(nn.Module):
             smoothness = edge_aware_smoothness(torch.exp(-log_depth), small)
             weight = self.options.smoothness_weight / 2**level / len(scales)
             terms[f"smoothness_{level}"] = Term(smoothness, weight)
+        return terms
+
+    def _velocity(self, batch: Batch, translation: Tensor) -> Term:
         distance = torch.linalg.vector_norm(batch["T_source_target"][:, :, :3, 3], dim=-1)
         distance = distance.masked_fill(~batch["source_known"], torch.nan)
         error, known = velocity_error(translation.flatten(0, 1), distance.flatten())
-        terms["velocity"] = Term(error, self.options.velocity_weight, known)
-        return terms
+        return Term(error, self.options.velocity_weight, known)
 
-    def _motion(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _motion(self, batch: Batch, pose: nn.Module) -> tuple[Tensor, Tensor]:
         """Returns T_source_target float[b,2,4,4] and the network's translations float[b,2,3].
 
         The network always sees the earlier frame first: forward driving looks the same to it
         whichever of the two is the target.
         """
         clean, (before, after) = batch["clean"], batch["sources"].unbind(1)
-        motion = self.pose(torch.cat([before, clean]), torch.cat([clean, after]))
+        motion = pose(torch.cat([before, clean]), torch.cat([clean, after]))
         T_later_earlier = transform_from_axis_angle(motion[:, :3], motion[:, 3:])
         T_target_before, T_after_target = T_later_earlier.chunk(2)
         T_source_target = torch.stack([inverse_transform(T_target_before), T_after_target], dim=1)
         return T_source_target, torch.stack(motion[:, 3:].chunk(2), dim=1)
+
+
+def _with_posed_sources_only(batch: Batch) -> Batch:
+    """Returns the batch with sources of unknown pose marked as absent."""
+    posed = torch.isfinite(batch["T_source_target"]).flatten(2).all(-1)
+    return {**batch, "source_known": batch["source_known"] & posed}
 
 
 def _error_without_motion(batch: Batch) -> tuple[Tensor, Tensor]:
