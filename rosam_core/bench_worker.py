@@ -8,7 +8,6 @@ a while, and because only so its memory can be told.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
@@ -18,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
-from rosam_core.engines.contract import load_card
-from rosam_core.engines.registry import load_engine
+from rosam_core.engines.registry import EngineOptions, choose_engine
 from rosam_core.types import UInt8
 
 
@@ -71,12 +69,10 @@ def run_turn(task: dict[str, Any]) -> dict[str, Any]:
 
 def open_engine(task: dict[str, Any]) -> DepthEngine:
     """Returns the engine of a task, with the precision it names."""
-    model = Path(task["model"])
-    if task["engine"] == "openvino" and importlib.util.find_spec("openvino"):
-        from rosam_core.engines.openvino_engine import OpenVinoEngine
-
-        return OpenVinoEngine(model, load_card(model), task["threads"], task["precision"])
-    return load_engine(model, task["engine"], task["threads"], task["spinning"])
+    options = EngineOptions(
+        task["threads"], task["spinning"], precision=task["precision"] or "f32"
+    )
+    return choose_engine(task["model"], task["engine"], options).engine
 
 
 def resident_mib() -> float | None:

@@ -82,7 +82,11 @@ class CameraStream:
     """
 
     def __init__(
-        self, node: Node, parameters: NodeParameters, arrived: threading.Condition
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        arrived: threading.Condition,
+        name: str = "",
     ) -> None:
         """Subscribes and advertises.
 
@@ -90,8 +94,11 @@ class CameraStream:
             node: The node.
             parameters: Its parameters at start.
             arrived: Notified when a frame waits in the slot.
+            name: Of the camera: all its topics begin with it; empty = they have no such beginning.
         """
         self.statistics = StreamStatistics()
+        self._name = name
+        prefix = f"{name}/" if name else ""
         self._node = node
         self._arrived = arrived
         self._frame: tuple[Image | CompressedImage, float] | None = None
@@ -103,7 +110,7 @@ class CameraStream:
         self._last_confidence: Image | None = None
         self._file_camera: tuple[str, Camera] | None = None
 
-        topic = node.resolve_topic_name("image")
+        topic = node.resolve_topic_name(f"{prefix}image")
         named_compressed = topic.endswith("/compressed")
         compressed = parameters.image_transport == "compressed" or (
             parameters.image_transport == "auto" and named_compressed
@@ -111,7 +118,7 @@ class CameraStream:
         if compressed and not named_compressed:
             topic += "/compressed"
         self.image_topic = topic
-        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self.camera_info_topic = node.resolve_topic_name(f"{prefix}camera_info")
         kind = CompressedImage if compressed else Image
         qos = parameters.input_qos
         self._inputs = (
@@ -119,12 +126,12 @@ class CameraStream:
             InputSubscription(node, kind, topic, self._on_image, qos),
         )
         create = node.create_publisher
-        self._depth = create(Image, "depth/image", OUTPUT_QOS)
-        self._depth_info = create(CameraInfo, "depth/camera_info", OUTPUT_QOS)
-        self._confidence = create(Image, "confidence/image", OUTPUT_QOS)
-        self._confidence_info = create(CameraInfo, "confidence/camera_info", OUTPUT_QOS)
-        self._color = create(Image, "depth/image_color", OUTPUT_QOS)
-        self._points = create(PointCloud2, "points", OUTPUT_QOS)
+        self._depth = create(Image, f"{prefix}depth/image", OUTPUT_QOS)
+        self._depth_info = create(CameraInfo, f"{prefix}depth/camera_info", OUTPUT_QOS)
+        self._confidence = create(Image, f"{prefix}confidence/image", OUTPUT_QOS)
+        self._confidence_info = create(CameraInfo, f"{prefix}confidence/camera_info", OUTPUT_QOS)
+        self._color = create(Image, f"{prefix}depth/image_color", OUTPUT_QOS)
+        self._points = create(PointCloud2, f"{prefix}points", OUTPUT_QOS)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()
@@ -149,6 +156,11 @@ class CameraStream:
         since = self._waiting_since or 0.0
         return time.monotonic() - since > CAMERA_INFO_PATIENCE_S
 
+    @property
+    def waiting_since(self) -> float:
+        """When the frame in the slot arrived, monotonic [s]; 0 if there is none."""
+        return self._frame[1] if self._frame else 0.0
+
     def take(self) -> tuple[Image | CompressedImage, float]:
         """Returns the newest frame and its time of arrival, and empties the slot."""
         if self._frame is None:
@@ -170,8 +182,9 @@ class CameraStream:
             ValueError: No or unusable intrinsics; says which and the remedy.
         """
         if parameters.camera_file:
-            camera = self._calibration(parameters.camera_file)
-            self._tell(f"camera_file {parameters.camera_file}", camera)
+            path = parameters.camera_file.replace("{camera}", self._name)
+            camera = self._calibration(path)
+            self._tell(f"camera_file {path}", camera)
             return camera_for_image(camera, width, height), None
         if parameters.fov_deg > 0:
             camera = Camera.from_fov(parameters.fov_deg, width, height)

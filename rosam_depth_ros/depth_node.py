@@ -7,9 +7,7 @@ import logging
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -21,16 +19,25 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from rosam_core.engines.base import DepthEngine
-from rosam_core.engines.registry import default_model_path, load_engine
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_depth_ros import messages
+from rosam_depth_ros.camera_set import IDLE_S, camera_names, patience_s
 from rosam_depth_ros.camera_stream import CameraStream
-from rosam_depth_ros.diagnostics import ErrorLog, RosLogHandler, status_message
+from rosam_depth_ros.diagnostics import (
+    ErrorLog,
+    RosLogHandler,
+    in_words,
+    status_message,
+)
+from rosam_depth_ros.engine_builder import split_options
+from rosam_depth_ros.engine_swap import EngineRequest, EngineSwap
 from rosam_depth_ros.parameters import declare, unknown_parameter_messages, updated
 
-MODEL_RETRY_S = 1.0
-"""A model that did not load is tried again this often."""
+Frame = tuple[CameraStream, "messages.Image | messages.CompressedImage", float]
+"""A camera, its newest message and when that arrived [s]."""
+
+ENGINE_PARAMETERS = {"model", "engine", "build_engine"}
+"""Setting one of these tries again what failed."""
 
 
 class DepthNode(Node):
@@ -57,12 +64,14 @@ class DepthNode(Node):
         logging.getLogger("rosam_core").setLevel(logging.INFO)
 
         self._arrived = threading.Condition()
-        self.streams = [CameraStream(self, self._parameters_now, self._arrived)]
-        self._engine: DepthEngine | None = None
-        self._engine_model = ""
-        self._retry_at_s = 0.0
+        self._engines = EngineSwap(self.errors, lambda text: log.info(text), self._wake)
         self._pipeline: DepthPipeline | None = None
         self._pipeline_parameters = self._parameters_now
+        now = self._parameters_now
+        EngineRequest.of(now), split_options(now.build_options)  # what cannot be read ends it here
+        self.streams = [
+            CameraStream(self, now, self._arrived, name) for name in camera_names(now.cameras)
+        ]
 
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady, so that a paused /clock does not silence the diagnostics.
@@ -71,15 +80,18 @@ class DepthNode(Node):
         self._stopping = threading.Event()
         self._worker = threading.Thread(target=self._work, name="depth", daemon=True)
         self._worker.start()
-        log.info(f"waiting for {self.streams[0].image_topic}")
+        log.info(f"waiting for {', '.join(stream.image_topic for stream in self.streams)}")
 
     def stop(self) -> None:
         """Ends the worker after its present frame and frees the engine."""
         self._stopping.set()
-        with self._arrived:
-            self._arrived.notify_all()
+        self._wake()
         self._worker.join(timeout=5.0)
         logging.getLogger("rosam_core").removeHandler(self._log_handler)
+
+    def _wake(self) -> None:
+        with self._arrived:
+            self._arrived.notify_all()
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -88,21 +100,21 @@ class DepthNode(Node):
             )
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._retry_at_s = 0.0
+        if any(change.name in ENGINE_PARAMETERS for change in changes):
+            self._engines.retry()
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
         array = DiagnosticArray()
         array.header.stamp = self.get_clock().now().to_msg()
-        engine = self._engine
+        engine = self._engines.status(self._parameters_now)
         for stream in self.streams:
             array.status.append(
                 status_message(
                     f"{self.get_fully_qualified_name()}: {stream.image_topic}",
                     stream.statistics,
                     self.errors,
-                    engine.name if engine else "",
-                    self._engine_model if engine else self._parameters_now.model,
+                    engine,
                 )
             )
         self._diagnostics.publish(array)
@@ -110,80 +122,70 @@ class DepthNode(Node):
     def _work(self) -> None:
         while not self._stopping.is_set():
             pipeline = self._current_pipeline()
-            for stream in self.streams:
-                with self._arrived:
-                    frame = stream.take() if stream.is_ready(self._parameters_now) else None
-                if frame is not None and pipeline is not None:
-                    self._process(stream, pipeline, *frame)
-                elif frame is not None:
-                    stream.statistics.image_unused()
+            is_coming = pipeline is None and self._engines.is_loading
+            frames: list[Frame] = []
             with self._arrived:
-                if not any(s.is_ready(self._parameters_now) for s in self.streams):
-                    self._arrived.wait(timeout=0.1)
-        if self._engine is not None:
-            self._engine.close()
+                wait_s = IDLE_S if is_coming else patience_s(self.streams, self._parameters_now)
+                if wait_s > 0:
+                    self._arrived.wait(wait_s)
+                else:
+                    ready = [s for s in self.streams if s.is_ready(self._parameters_now)]
+                    frames = [(stream, *stream.take()) for stream in ready]
+            if frames and pipeline is not None:
+                self._process(frames, pipeline)
+            else:
+                for stream, *_ in frames:
+                    stream.statistics.image_unused()
+        self._engines.close()
 
     def _current_pipeline(self) -> DepthPipeline | None:
-        """Returns the pipeline of the present parameters, loading what changed."""
-        wanted = self._parameters_now
-        if self._pipeline is not None and wanted is self._pipeline_parameters:
-            return self._pipeline
-        if self._pipeline is None and time.monotonic() < self._retry_at_s:
-            return None
-        self._pipeline = None
+        """Returns the pipeline of the present parameters, with the engine of this moment."""
+        wanted, pipeline = self._parameters_now, self._pipeline
         try:
-            path = Path(wanted.model).expanduser() if wanted.model else default_model_path()
-            if self._engine is not None and self._engine_model != str(path):
-                self._engine.close()
-                self._engine = None
-            if self._engine is None:
-                self._engine = load_engine(path, wanted.engine, wanted.threads, wanted.spinning)
-                self._engine_model = str(path)
-                card = self._engine.card
-                self.get_logger().info(
-                    f"model {card.name} ({card.input_width}x{card.input_height}) runs on "
-                    f"{self._engine.name}"
+            engine = self._engines.engine(wanted)
+            if engine is None:
+                return None
+            same = wanted is self._pipeline_parameters
+            if pipeline is None or pipeline.engine is not engine or not same:
+                self._pipeline = DepthPipeline(
+                    engine,
+                    resize=wanted.resize,
+                    output_size=wanted.output_size,
+                    min_confidence=wanted.min_confidence,
+                    max_depth_m=wanted.max_depth_m or None,
                 )
-            self._pipeline = DepthPipeline(
-                self._engine,
-                resize=wanted.resize,
-                output_size=wanted.output_size,
-                min_confidence=wanted.min_confidence,
-                max_depth_m=wanted.max_depth_m or None,
-            )
-            self._pipeline_parameters = wanted
-        except Exception as error:  # the node outlives a bad model and tries again
-            self.errors.add("model", _in_words(error))
-            self._retry_at_s = time.monotonic() + MODEL_RETRY_S
+                self._pipeline_parameters = wanted
+        except Exception as error:  # the node outlives it and tries again
+            self.errors.add("model", in_words(error))
+            return None
         return self._pipeline
 
-    def _process(
-        self,
-        stream: CameraStream,
-        pipeline: DepthPipeline,
-        message: messages.Image | messages.CompressedImage,
-        arrived_s: float,
-    ) -> None:
+    def _process(self, frames: list[Frame], pipeline: DepthPipeline) -> None:
+        """Runs the frames through the network at once; a fault of one is its own."""
         parameters = self._parameters_now
-        stage = "image"
+        inputs = []
+        for frame in frames:
+            stream, message, _ = frame
+            stage = "image"
+            try:
+                picture = messages.image_to_rgb(message)
+                stage = "camera"
+                camera, info = stream.camera(picture.shape[1], picture.shape[0], parameters)
+                inputs.append((frame, picture, camera, info))
+            except Exception as error:  # the node outlives every frame
+                self.errors.add(stage, in_words(error))
         try:
-            picture = messages.image_to_rgb(message)
-            height, width = picture.shape[:2]
-            stage = "camera"
-            camera, info = stream.camera(width, height, parameters)
-            stage = "inference"
-            prediction = pipeline.predict(picture, camera)
-            stage = "output"
-            stream.publish(picture, camera, prediction, message, info, parameters)
-            stream.statistics.image_out(arrived_s)
-        except Exception as error:  # the node outlives every frame
-            self.errors.add(stage, _in_words(error))
-
-
-def _in_words(error: Exception) -> str:
-    """Returns the text of an expected error; the type too of any other."""
-    expected = isinstance(error, (ValueError, OSError))
-    return str(error) if expected else f"{type(error).__name__}: {error}"
+            predictions = pipeline.predict_batch([i[1] for i in inputs], [i[2] for i in inputs])
+        except Exception as error:
+            self.errors.add("inference", in_words(error))
+            return
+        for (frame, picture, camera, info), prediction in zip(inputs, predictions, strict=True):
+            stream, message, arrived_s = frame
+            try:
+                stream.publish(picture, camera, prediction, message, info, parameters)
+                stream.statistics.image_out(arrived_s)
+            except Exception as error:
+                self.errors.add("output", in_words(error))
 
 
 def _keep_freed_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import threading
@@ -147,32 +148,59 @@ class StreamStatistics:
         return figures
 
 
+@dataclasses.dataclass(frozen=True)
+class EngineStatus:
+    """Which engine runs, and why.
+
+    Attributes:
+        name: Of the running engine, empty while none is loaded.
+        model: Path of its model, or of the one that is asked for.
+        reason: Why it is this one, and what becomes of others.
+        degraded: Something else is asked for and cannot be had.
+    """
+
+    name: str = ""
+    model: str = ""
+    reason: str = ""
+    degraded: bool = False
+
+
+def in_words(error: Exception) -> str:
+    """Returns the text of an expected error; the type too of any other."""
+    expected = isinstance(error, (ValueError, OSError))
+    return str(error) if expected else f"{type(error).__name__}: {error}"
+
+
 def status_message(
-    name: str, statistics: StreamStatistics, errors: ErrorLog, engine: str, model: str
+    name: str, statistics: StreamStatistics, errors: ErrorLog, engine: EngineStatus
 ) -> DiagnosticStatus:
     """Returns the status of the node.
 
-    ERROR without a model or while the newest event is an error, WARN without images, else OK.
+    ERROR without a model or while the newest event is an error, WARN without images or with
+    another engine than asked for, else OK.
 
     Args:
         name: Of the node and its image topic.
         statistics: Of its camera.
         errors: Of the whole node.
-        engine: Name of the running engine, empty while none is loaded.
-        model: Path of the model.
+        engine: What runs the network.
     """
     now = time.monotonic()
-    status = DiagnosticStatus(name=name, hardware_id=engine or "none")
-    if not engine or (
+    status = DiagnosticStatus(name=name, hardware_id=engine.name or "none")
+    if not engine.name or (
         errors.last_time_s > statistics.last_out_s and now - errors.last_time_s < ERROR_PERIOD_S
     ):
         status.level, status.message = DiagnosticStatus.ERROR, errors.last_text or "loading model"
     elif now - statistics.last_in_s > SILENCE_S:
         status.level, status.message = DiagnosticStatus.WARN, "no image arrives"
+    elif engine.degraded:
+        status.level = DiagnosticStatus.WARN
+        status.message = f"publishing depth with {engine.name}: {engine.reason}"
     else:
         status.level, status.message = DiagnosticStatus.OK, "publishing depth"
     values = statistics.figures()
-    values |= {"engine": engine, "model": model, "last_error": errors.last_text}
+    values |= {"engine": engine.name, "engine_reason": engine.reason, "model": engine.model}
+    values |= {"last_error": errors.last_text}
     values |= {f"errors_{stage}": str(n) for stage, n in sorted(dict(errors.counts).items())}
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return status

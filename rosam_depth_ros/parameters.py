@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rosam_core.engines.openvino_engine import PRECISIONS
 from rosam_core.engines.registry import ENGINES
 
 if TYPE_CHECKING:
@@ -48,10 +49,35 @@ class NodeParameters:
         "Path of the ONNX model; its card (`.json`) lies beside it. Empty: the packaged light "
         "student. Setting it loads the new model; a file that appears later is picked up.",
     )
+    cameras: str = _parameter(
+        "",
+        "Names of several cameras, such as `front,left,right`: each has the topics below under "
+        "its name (`front/image`, `front/depth/image`), and frames that come together go through "
+        "the network in one call. Empty: one camera without a name.",
+        read_only=True,
+    )
+    max_wait_ms: float = _parameter(
+        10.0,
+        "With several cameras, how long a frame waits for those of the others; a camera that has "
+        "been silent for 2 s is not waited for.",
+        low=0.0,
+        high=1000.0,
+    )
     engine: str = _parameter(
         "auto",
-        "What runs the network. `auto` takes the best engine installed.",
-        choices=ENGINES,
+        "What runs the network. `auto` takes the best engine installed, `onnx` is short for "
+        "`onnx-cpu`. Setting it loads the new engine beside the present one, which serves until "
+        "the new one is ready, and goes on if that fails.",
+        choices=(*ENGINES, "onnx"),
+    )
+    build_engine: bool = _parameter(
+        False,
+        "With engine `auto` or `tensorrt`: unless there is a TensorRT engine of the model, build "
+        "one in a process of its own while the best other engine serves, then change over.",
+    )
+    build_options: str = _parameter(
+        "",
+        "Options of `rosam engine build` for that, such as `--precision fp32`.",
         read_only=True,
     )
     threads: int = _parameter(
@@ -60,6 +86,28 @@ class NodeParameters:
     spinning: bool = _parameter(
         False,
         "Let the engine's idle threads spin: lower latency, a core burnt while waiting.",
+        read_only=True,
+    )
+    onnx_arena: bool = _parameter(
+        True,
+        "ONNX Runtime keeps freed memory for the next image: quicker, at the price of memory.",
+        read_only=True,
+    )
+    onnx_provider_options: str = _parameter(
+        "",
+        "Options of ONNX Runtime's provider for `onnx-cuda` and `onnx-tensorrt`, such as "
+        "`device_id=1,gpu_mem_limit=2147483648`.",
+        read_only=True,
+    )
+    openvino_precision: str = _parameter(
+        "f32",
+        "What `openvino` computes floats in; 8-bit layers are in the file.",
+        choices=PRECISIONS,
+        read_only=True,
+    )
+    openvino_cache: str = _parameter(
+        "",
+        "Folder where `openvino` keeps compiled networks for the next start; empty: none.",
         read_only=True,
     )
     image_transport: str = _parameter(
@@ -87,7 +135,7 @@ class NodeParameters:
     camera_file: str = _parameter(
         "",
         "Calibration file (the YAML of `camera_calibration`), used instead of `camera_info` "
-        "and of `fov_deg`; empty = not used.",
+        "and of `fov_deg`; `{camera}` in it stands for the camera's name; empty = not used.",
     )
     resize: str = _parameter(
         "letterbox",
@@ -239,14 +287,22 @@ is within 25 % of the truth |
 | out `confidence/camera_info` | `sensor_msgs/CameraInfo` | |
 | out `depth/image_color` | `sensor_msgs/Image` | rgb8, made only while subscribed |
 | out `points` | `sensor_msgs/PointCloud2` | x, y, z, rgb; made only while subscribed |
-| out `/diagnostics` | `diagnostic_msgs/DiagnosticArray` | 1 Hz: rates, latency, drops, engine, \
-errors by kind |
+| out `/diagnostics` | `diagnostic_msgs/DiagnosticArray` | 1 Hz, a status for each camera: rates, \
+latency, drops, errors by kind, `engine` that runs and `engine_reason` why |
 
 Topic names are relative: remap them, or start the node in a namespace. Outputs keep the stamp and
 frame_id of their image. They are reliable with depth 1, so a slow subscriber gets the newest
 frame; inputs have depth 1 and the reliability that `input_qos` says."""
 
 _BEHAVIOUR = """\
+A new `engine` or `model` is loaded beside the present one and takes over between two frames; no
+frame is lost for it. If it cannot be loaded the present one goes on, and the status is a warning
+that says what runs and why. `build_engine` builds in a process of its own, of low priority; if
+that ends badly the node serves on and says why; setting `build_engine` again tries again.
+
+With several `cameras` the frames that are there together go through the network in one call. A
+frame waits for those of other cameras for `max_wait_ms` at most; each camera keeps its newest.
+
 A frame that cannot be used, a missing model or a wrong `camera_info` is logged as one specific
 error, at once and then at most every 5 s, counted in `/diagnostics`, and the node goes on with the
 next good frame. A parameter given with a wrong type, range or choice ends the node at start with

@@ -273,12 +273,15 @@ def test_model_is_picked_up_when_it_appears_and_when_it_is_changed(model, client
         node.wait_for("model tiny (64x48) runs on onnx-cpu")
         assert client.answer(grey(255), info_message(WIDTH, HEIGHT), 2), node.text()
 
-        # A card of another file is refused; the node says so, lives on, and recovers.
+        # A card of another file is refused; the node says so, serves on, and takes a better one.
         broken = write_tiny_model(tmp_path / "broken", WIDTH, HEIGHT, sha256="0" * 64)
         assert set_parameters(client, model=str(broken)) == [""]
         node.wait_for("sha256")
-        client.send(grey(255), info_message(WIDTH, HEIGHT), 3)
-        assert not client.spin_until(lambda: client.output("depth/image", 3), 0.5)
+        assert client.answer(grey(255), info_message(WIDTH, HEIGHT), 3)
+        said = "publishing depth with onnx-cpu: "
+        assert client.spin_until(lambda: client.diagnostics()["message"].startswith(said), 5)
+        assert "auto does not load: " in client.diagnostics()["engine_reason"]
+        assert client.diagnostics()["model"] == str(path)
         other = write_tiny_model(tmp_path / "other", 32, 24, name="small", training_focal_px=32.0)
         assert set_parameters(client, model=str(other)) == [""]
         node.wait_for("model small (32x24) runs on onnx-cpu")

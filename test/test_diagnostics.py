@@ -9,7 +9,13 @@ pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from rosam_depth_ros.diagnostics import MAX_KINDS, ErrorLog, StreamStatistics, status_message
+from rosam_depth_ros.diagnostics import (
+    MAX_KINDS,
+    EngineStatus,
+    ErrorLog,
+    StreamStatistics,
+    status_message,
+)
 
 
 class Clock:
@@ -85,11 +91,13 @@ def test_status_is_error_warning_or_ok():
     statistics = StreamStatistics()
     errors = ErrorLog(lambda _: None)
 
-    def status(engine="onnx-cpu"):
-        made = status_message("node", statistics, errors, engine, "m.onnx")
+    running = EngineStatus("onnx-cpu", "m.onnx", "asked for")
+
+    def status(engine=running):
+        made = status_message("node", statistics, errors, engine)
         return made.level, made.message
 
-    assert status(engine="") == (DiagnosticStatus.ERROR, "loading model")
+    assert status(EngineStatus(model="m.onnx")) == (DiagnosticStatus.ERROR, "loading model")
     assert status() == (DiagnosticStatus.WARN, "no image arrives")
     statistics.image_in(False)
     statistics.image_out(time.monotonic())
@@ -98,10 +106,13 @@ def test_status_is_error_warning_or_ok():
     assert status() == (DiagnosticStatus.ERROR, "image: broken")
     statistics.image_out(time.monotonic())
     assert status() == (DiagnosticStatus.OK, "publishing depth")
-    values = {
-        pair.key: pair.value
-        for pair in status_message("node", statistics, errors, "e", "m.onnx").values
-    }
+    another = EngineStatus("onnx-cpu", "m.onnx", "openvino does not load: no such package", True)
+    assert status(another) == (
+        DiagnosticStatus.WARN,
+        "publishing depth with onnx-cpu: openvino does not load: no such package",
+    )
+    values = {p.key: p.value for p in status_message("node", statistics, errors, another).values}
     assert values["errors_image"] == "1"
     assert values["last_error"] == "image: broken"
-    assert values["model"] == "m.onnx"
+    assert (values["engine"], values["model"]) == ("onnx-cpu", "m.onnx")
+    assert values["engine_reason"] == "openvino does not load: no such package"

@@ -20,7 +20,11 @@ from rosam_core.types import Float32, ModelCard, UInt8
 
 logger = logging.getLogger(__name__)
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(double)": "float64"}
 
 
@@ -29,7 +33,7 @@ class OnnxEngine:
 
     Attributes:
         card: The model's card.
-        name: `onnx-cpu` or `onnx-cuda`.
+        name: `onnx-cpu`, `onnx-cuda` or `onnx-tensorrt`.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class OnnxEngine:
         Args:
             model: The ONNX file.
             card: Its card.
-            device: `cpu` or `cuda`.
+            device: A key of `PROVIDERS`.
             threads: Threads inside one operator; 0 lets ONNX Runtime take every core.
             spinning: Keep threads busy-waiting between operators: quicker on an idle machine,
                 but it takes whole cores from the robot's other nodes.
@@ -83,8 +87,10 @@ class OnnxEngine:
         options.add_session_config_entry(
             "session.intra_op.allow_spinning", "1" if spinning else "0"
         )
-        # The CPU takes what CUDA has no kernel for; whether CUDA is there at all is asked below.
-        providers = [(provider, chosen)] + [(PROVIDERS["cpu"], {})] * (device != "cpu")
+        # CUDA takes what TensorRT has no kernel for, and the CPU what CUDA has none for; whether
+        # they are there at all is asked below.
+        others = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",), "cpu": ()}[device]
+        providers = [(provider, chosen), *((PROVIDERS[other], {}) for other in others)]
         try:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:  # ONNX Runtime's own exceptions share no public base class
@@ -94,10 +100,11 @@ class OnnxEngine:
                 "copy or export the file again"
             ) from error
         # ONNX Runtime drops a provider whose libraries do not load and only prints a warning.
-        if provider not in self._session.get_providers():
+        missing = [name for name, _ in providers if name not in self._session.get_providers()]
+        if missing:
             raise RuntimeError(
-                f"{provider} did not start: check that the CUDA and cuDNN of this machine are "
-                f"those onnxruntime {ort.__version__} was built for"
+                f"{' and '.join(missing)} did not start: check that the CUDA and cuDNN of this "
+                f"machine (and TensorRT) are those onnxruntime {ort.__version__} was built for"
             )
         self.card = card
         self.name = f"onnx-{device}"

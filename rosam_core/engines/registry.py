@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from rosam_core.engines.base import DepthEngine
@@ -12,8 +14,46 @@ from rosam_core.types import ModelCard
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("auto", "onnx-cpu", "onnx-cuda", "openvino", "tensorrt")
-"""Names `load_engine` takes; `onnx` is short for `onnx-cpu`."""
+ENGINES = ("auto", "onnx-cpu", "onnx-cuda", "onnx-tensorrt", "openvino", "tensorrt")
+"""Names `load_engine` takes; `onnx` is short for `onnx-cpu`.
+
+`onnx-tensorrt` is TensorRT inside ONNX Runtime; `tensorrt` is TensorRT with what `rosam engine`
+built.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """Settings of the engines; each has what is named for it.
+
+    Attributes:
+        threads: CPU threads of one inference, 0 = every core.
+        spinning: ONNX Runtime: let idle threads busy-wait.
+        arena: ONNX Runtime: keep freed CPU memory for the next image.
+        provider_options: `onnx-cuda`, `onnx-tensorrt`: options of ONNX Runtime's provider.
+        precision: OpenVINO: what floats are computed in, one of `openvino_engine.PRECISIONS`.
+        compiled_cache: OpenVINO: folder for compiled networks; None = not kept.
+    """
+
+    threads: int = 0
+    spinning: bool = False
+    arena: bool = True
+    provider_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    precision: str = "f32"
+    compiled_cache: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ChosenEngine:
+    """A running engine and why it is this one.
+
+    Attributes:
+        engine: The engine.
+        reason: `asked for`, or what `auto` found, in words.
+    """
+
+    engine: DepthEngine
+    reason: str
 
 
 def default_model_path() -> Path:
@@ -39,11 +79,7 @@ def load_engine(
     spinning: bool = False,
     verify: bool = True,
 ) -> DepthEngine:
-    """Loads a model file and its card into an engine.
-
-    `auto` is TensorRT where `rosam engine` has built an engine of this model, else ONNX Runtime on
-    CUDA where it works and on the CPU otherwise; one logged line says which, and an engine or a
-    CUDA that is there but does not start is a warning with its remedy.
+    """Loads a model file and its card into an engine; see `choose_engine`, which says why.
 
     Args:
         model: The ONNX file; its card lies beside it.
@@ -56,60 +92,109 @@ def load_engine(
         FileNotFoundError: Model or card missing.
         ValueError: Unknown or unavailable engine, a damaged model, or a card of another file.
     """
+    return choose_engine(model, engine, EngineOptions(threads, spinning), verify).engine
+
+
+def choose_engine(
+    model: str | Path,
+    engine: str = "auto",
+    options: EngineOptions | None = None,
+    verify: bool = True,
+) -> ChosenEngine:
+    """Loads a model file and its card into an engine.
+
+    `auto` is TensorRT where `rosam engine` has built an engine of this model, else ONNX Runtime on
+    CUDA where it works; on the CPU OpenVINO for an 8-bit model where it is installed, else ONNX
+    Runtime. One logged line says which, and an engine or a CUDA that is there but does not start
+    is a warning with its remedy.
+
+    Args:
+        model: The ONNX file; its card lies beside it.
+        engine: One of `ENGINES`.
+        options: Settings of the engines.
+        verify: Check the file against the card's sha256.
+
+    Raises:
+        FileNotFoundError: Model or card missing.
+        ValueError: Unknown or unavailable engine, a damaged model, or a card of another file.
+    """
     name = "onnx-cpu" if engine == "onnx" else engine
     if name not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}: choose one of {', '.join(ENGINES)}")
-    model = Path(model)
+    model, options = Path(model), options or EngineOptions()
     card = load_card(model, verify)
+    if name == "auto":
+        return _auto(model, card, options)
     if name == "openvino":
-        return _openvino(model, card, threads)
+        return ChosenEngine(_openvino(model, card, options), "asked for")
     if name == "tensorrt":
-        return _tensorrt(model, card)
-    from rosam_core.engines.onnx_engine import OnnxEngine
-
-    if name == "onnx-cpu":
-        return OnnxEngine(model, card, "cpu", threads, spinning)
-    if name == "onnx-cuda":
-        try:
-            return OnnxEngine(model, card, "cuda", threads, spinning)
-        except RuntimeError as error:
-            raise ValueError(f"engine 'onnx-cuda' is not usable here: {error}") from error
-    return _auto(model, card, threads, spinning)
+        return ChosenEngine(_tensorrt(model, card), "asked for")
+    try:
+        return ChosenEngine(_onnx(model, card, name.removeprefix("onnx-"), options), "asked for")
+    except RuntimeError as error:
+        raise ValueError(f"engine {name!r} is not usable here: {error}") from error
 
 
-def _auto(model: Path, card: ModelCard, threads: int, spinning: bool) -> DepthEngine:
+def _auto(model: Path, card: ModelCard, options: EngineOptions) -> ChosenEngine:
     import onnxruntime as ort
 
-    from rosam_core.engines.onnx_engine import PROVIDERS, OnnxEngine
+    from rosam_core.engines.onnx_engine import PROVIDERS
     from rosam_core.engines.tensorrt_engine import is_cached
 
+    against = "no TensorRT engine of this model is built"
     if is_cached(card):
         try:
             engine = _tensorrt(model, card)
             logger.info("engine auto: %s for %s", engine.name, model.name)
-            return engine
+            return ChosenEngine(engine, "TensorRT engine of this model is built")
         except (ValueError, RuntimeError) as error:
             logger.warning("engine auto: an engine was built but is not used: %s", error)
+            against = f"TensorRT engine is built but not used ({error})"
     if PROVIDERS["cuda"] in ort.get_available_providers():
         try:
-            loaded = OnnxEngine(model, card, "cuda", threads, spinning)
+            loaded = _onnx(model, card, "cuda", options)
             logger.info("engine auto: onnx-cuda for %s", model.name)
-            return loaded
+            return ChosenEngine(loaded, f"{against}, CUDA works")
         except RuntimeError as error:
             logger.warning("engine auto: CUDA is installed but unusable, using CPU: %s", error)
-            return OnnxEngine(model, card, "cpu", threads, spinning)
-    logger.info("engine auto: onnx-cpu for %s, onnxruntime has no CUDA here", model.name)
-    return OnnxEngine(model, card, "cpu", threads, spinning)
+            against += f", CUDA is installed but unusable ({error})"
+    else:
+        against += ", onnxruntime has no CUDA here"
+    if _is_8_bit(card) and importlib.util.find_spec("openvino"):
+        chosen = ChosenEngine(_openvino(model, card, options), f"8-bit model; {against}")
+    else:
+        chosen = ChosenEngine(_onnx(model, card, "cpu", options), against)
+    logger.info("engine auto: %s for %s, %s", chosen.engine.name, model.name, against)
+    return chosen
 
 
-def _openvino(model: Path, card: ModelCard, threads: int) -> DepthEngine:
+def _is_8_bit(card: ModelCard) -> bool:
+    """Returns whether `rosam quantize` made the model; ONNX Runtime gains nothing from that."""
+    return bool(card.results.get("quantization", {}).get("precision") == "int8")
+
+
+def _onnx(model: Path, card: ModelCard, device: str, options: EngineOptions) -> DepthEngine:
+    from rosam_core.engines.onnx_engine import OnnxEngine
+
+    return OnnxEngine(
+        model,
+        card,
+        device,
+        options.threads,
+        options.spinning,
+        options.provider_options if device != "cpu" else None,
+        options.arena,
+    )
+
+
+def _openvino(model: Path, card: ModelCard, options: EngineOptions) -> DepthEngine:
     if importlib.util.find_spec("openvino") is None:
         raise ValueError(
             "engine 'openvino' needs the openvino package: `pip install rosam_depth_ros[openvino]`"
         )
     from rosam_core.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(model, card, threads)
+    return OpenVinoEngine(model, card, options.threads, options.precision, options.compiled_cache)
 
 
 def _tensorrt(model: Path, card: ModelCard) -> DepthEngine:
