@@ -58,7 +58,7 @@ def error(sample, name, K=None):
 @pytest.mark.parametrize("flip", [0.0, 1.0], ids=["as it is", "mirrored"])
 @pytest.mark.parametrize("size", [(96, 64), (208, 160)])
 def test_the_neighbour_warped_by_depth_and_pose_is_the_target(camera, resize, flip, size):
-    view = ViewOptions(resize, crop=(0.6, 0.9), flip=flip)
+    view = ViewOptions(resize, crop=(0.6, 0.9), whole=0.0, flip=flip)
     made = samples([MovingScene(camera=camera)], size, view=view)
     for epoch in range(2):
         sample = made.at(epoch, 2)
@@ -86,6 +86,20 @@ def test_the_camera_of_a_view_by_hand():
     assert T_mirrored[0, 3] == -T[0, 3] != 0
     assert (T_mirrored[2, 3], T_mirrored[0, 2]) == (T[2, 3], -T[0, 2])
     assert np.linalg.det(T_mirrored[:3, :3]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_some_samples_show_the_camera_as_it_is_when_the_network_runs(resize):
+    """Otherwise a camera would lie outside the focal lengths that its own drive trained with."""
+    view = ViewOptions(resize, crop=(0.6, 0.9), whole=0.5, flip=0.5)
+    made, still = samples(view=view), dataclasses.replace(WHOLE, resize=resize)
+    focals = [float(made[i]["K"][0, 0]) for i in range(40)]
+    whole = float(samples(view=still)[0]["K"][0, 0])
+    shown = sum(focal == pytest.approx(whole, rel=1e-6) for focal in focals)
+    assert 10 <= shown <= 30
+    assert min(focals) == pytest.approx(whole, rel=1e-6)
+    with pytest.raises(ValueError, match="0 <= whole <= 1"):
+        ViewOptions(whole=1.5)
 
 
 def test_cropping_keeps_the_aspect_of_the_picture():
@@ -120,7 +134,9 @@ def write_regions(root, drive):
 def test_depth_and_regions_follow_the_image(tmp_path):
     drive = Columns()
     write_regions(tmp_path, drive)
-    made = samples([drive], regions=tmp_path, view=ViewOptions(crop=(0.6, 0.9), flip=0.5))
+    made = samples(
+        [drive], regions=tmp_path, view=ViewOptions(crop=(0.6, 0.9), whole=0.0, flip=0.5)
+    )
     flips = []
     for index in range(5):
         for epoch in range(3):
@@ -142,7 +158,9 @@ def test_depth_and_regions_are_those_of_the_middle_of_a_pixel(tmp_path):
     drive = Columns()
     write_regions(tmp_path, drive)
     for flip in (0.0, 1.0):
-        view = ViewOptions(crop=(0.9, 0.9), flip=flip)  # 144 columns to 48: the middle of three
+        view = ViewOptions(
+            crop=(0.9, 0.9), whole=0.0, flip=flip
+        )  # 144 columns to 48: the middle of three
         sample = samples([drive], (48, 32), regions=tmp_path, view=view).at(0, 1)
         column = sample["image"][0].astype(int)
         assert np.array_equal(sample["depth"][0], column + 1)
@@ -198,7 +216,7 @@ class Lidar(MovingScene):
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_lidar_falls_where_the_camera_of_the_view_sees_it(flip):
-    made = samples([Lidar()], (128, 80), view=ViewOptions(crop=(0.7, 0.8), flip=flip))
+    made = samples([Lidar()], (128, 80), view=ViewOptions(crop=(0.7, 0.8), whole=0.0, flip=flip))
     sample = made.at(0, 1)
     points = scan()[0].astype(np.float64)
     hidden = truly_hidden(points)

@@ -208,6 +208,16 @@ def test_descent_leads_towards_the_true_step_even_without_a_measured_one(step):
     assert (trained.pose.motion.grad[3] > 0) == (step < STEP_M)
 
 
+def test_depth_waits_while_the_pose_network_warms_up():
+    options = SelfSupervisedOptions(pose_warmup_steps=3)
+    trained = SelfSupervised(EvenDepth(8.5), KnownMotion((-0.4, 0, 0)), options, FOCAL)
+    for step, is_still in ((2, True), (3, False)):
+        trained.zero_grad()
+        total(trained.losses(batch_of_a_wall(), step)).backward()
+        assert (trained.student.log_depth.grad == 0) == is_still
+        assert trained.pose.motion.grad[3] != 0
+
+
 def with_recorded_motion(depth_m=DEPTH_M):
     options = SelfSupervisedOptions(motion="recorded")
     return SelfSupervised(EvenDepth(depth_m), None, options, FOCAL)

@@ -42,18 +42,23 @@ class ViewOptions:
         resize: `"stretch"` the whole picture to the network, as the published protocol does, or
             `"crop"` it to the network's aspect first.
         crop: Smallest and largest width of the window, relative to the picture or that part.
+        whole: Probability of the whole picture, or all of that part: what the network is shown
+            when it runs. A window is narrower, however near its width is to 1.
         flip: Probability of a mirrored sample.
     """
 
     resize: str = "stretch"
     crop: tuple[float, float] = (0.8, 1.0)
+    whole: float = 0.3
     flip: float = 0.5
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
             raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {self.resize!r}")
-        if not 0 < self.crop[0] <= self.crop[1] <= 1 or not 0 <= self.flip <= 1:
-            raise ValueError(f"need 0 < crop <= 1, in order, and 0 <= flip <= 1, got {self}")
+        if not 0 < self.crop[0] <= self.crop[1] <= 1:
+            raise ValueError(f"need 0 < crop <= 1, in order, got {self.crop}")
+        if not 0 <= self.whole <= 1 or not 0 <= self.flip <= 1:
+            raise ValueError(f"need 0 <= whole <= 1 and 0 <= flip <= 1, got {self}")
 
 
 class RecordedSamples:
@@ -229,7 +234,8 @@ class RecordedSamples:
         if self.view.resize == "crop":
             scale = max(self.size[0] / width, self.size[1] / height)
             width, height = self.size[0] / scale, self.size[1] / scale
-        share = rng.uniform(*self.view.crop)
+        is_whole = rng.random() < self.view.whole
+        share = 1.0 if is_whole else rng.uniform(*self.view.crop)
         w, h = max(round(width * share), 8), max(round(height * share), 8)
         left = int(rng.integers(0, camera.width - w + 1))
         return left, int(rng.integers(0, camera.height - h + 1)), w, h

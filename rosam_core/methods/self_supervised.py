@@ -25,6 +25,7 @@ class SelfSupervisedOptions:
     motion: str = "learned"  # by a pose network | recorded: the drives' own poses, no network
     smoothness_weight: float = 0.001  # at the finest scale, halved with each coarser one
     velocity_weight: float = 0.05  # per metre, of learned motion; our choice
+    pose_warmup_steps: int = 0  # of learned motion: so long the depth is left as it is; our choice
 
     def __post_init__(self) -> None:
         if self.motion not in MOTIONS:
@@ -38,6 +39,9 @@ class SelfSupervised(nn.Module):
     the same without; `sources` float[b,2,3,h,w], the frames before and after it, anything where
     bool[b,2] `source_known` is False; `K` float[b,3,3] [px]; `T_source_target` float[b,2,4,4],
     poses of the recording, NaN where they are not known.
+
+    A student that has learnt before keeps what it knows while the pose network still knows nothing
+    with `pose_warmup_steps`: without them it is led astray by motion that is none.
 
     Where motion is learned, only the distance of the poses is used, which sets the scale. Where it
     is recorded, the poses are believed as they are, and a source without one is as good as absent.
@@ -71,10 +75,13 @@ class SelfSupervised(nn.Module):
 
         Args:
             batch: See the class.
-            step: Not used.
+            step: While less than `pose_warmup_steps`, the student gets gradients of zero.
         """
         clean = batch["clean"]
         scales = self.student(batch["image"])["scales"]
+        if self.pose is not None and step < self.options.pose_warmup_steps:
+            # Not only detached: a parameter without a gradient is an error of several processes.
+            scales = [(d.detach() + 0 * d, b.detach() + 0 * b) for d, b in scales]
         terms = {}
         if self.pose is None:
             batch = _with_posed_sources_only(batch)
