@@ -41,7 +41,7 @@ setup(
         (f"{SHARE}/launch", sorted(glob("launch/*.launch.py"))),
         (f"{SHARE}/config", sorted(glob("config/*.*"))),
         # `ros2 launch` looks for executables here, and nowhere else.
-        (f"lib/{NAME}", ["scripts/depth_node", "scripts/replay_node"]),
+        (f"lib/{NAME}", ["scripts/depth_node", "scripts/replay_node", "scripts/rosam"]),
     ],
     entry_points={"console_scripts": ["rosam = rosam_core.cli:main"]},
     # A robot installs this and an extra for its ROS; torch never comes with it.

@@ -1,12 +1,24 @@
-"""Starts `depth_node`: `ros2 launch rosam_depth_ros depth.launch.py image:=/camera/image_raw`."""
+"""Starts `depth_node`: `ros2 launch rosam_depth_ros depth.launch.py image:=/camera/image_raw`.
+
+With `build_only:=true` it builds the TensorRT engine of the model instead, and ends.
+"""
 
 import os
+import shlex
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessExit
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.substitutions import ExecutableInPackage
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -15,11 +27,27 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 ARGUMENTS = {
     "image": (
         "image",
-        "Topic of the camera; one that ends in /compressed is read as CompressedImage.",
+        "Topic of the camera; one that ends in /compressed is read as CompressedImage. With "
+        "cameras, {camera} in it stands for their names: image:=/{camera}/image_raw.",
     ),
     "camera_info": ("", "Topic of its camera_info; empty: `camera_info` beside the image topic."),
     "model": ("", "Path of the ONNX model, its card beside it; empty: the packaged one."),
-    "engine": ("auto", "What runs the network: auto, onnx-cpu, onnx-cuda, openvino."),
+    "cameras": ("", "Names of several cameras, such as front,left,right; empty: one camera."),
+    "engine": (
+        "auto",
+        "What runs the network: auto, onnx-cpu, onnx-cuda, onnx-tensorrt, openvino, tensorrt.",
+    ),
+    "build_engine": (
+        "false",
+        "true: unless there is a TensorRT engine of the model, build one while another engine "
+        "serves, then change over.",
+    ),
+    "build_only": (
+        "false",
+        "true: start no node, only build the TensorRT engine of the model, and end; with status 1 "
+        "if that is not possible.",
+    ),
+    "build_options": ("", "Options of `rosam engine build` for both, such as --precision fp32."),
     "threads": ("0", "Threads of the engine; 0: one per core."),
     "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
     "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
@@ -36,9 +64,20 @@ ARGUMENTS = {
 }
 """Name, default and description of every launch argument."""
 
+
+def is_true(text):
+    """Returns the meaning of a launch argument that is true or false."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {text!r}")
+    return text.lower() == "true"
+
+
 NODE_PARAMETERS = {
     "model": str,
+    "cameras": str,
     "engine": str,
+    "build_engine": is_true,
+    "build_options": str,
     "threads": int,
     "fov_deg": float,
     "camera_file": str,
@@ -54,9 +93,44 @@ def beside(image: str) -> str:
     return f"{folder}{slash}camera_info"
 
 
+def remappings(value):
+    """Returns the topics of one camera, or of each of several."""
+    names = [name.strip() for name in value["cameras"].split(",")] if value["cameras"] else []
+    if bool(names) != ("{camera}" in value["image"]):
+        raise ValueError(
+            f"cameras:={value['cameras']} image:={value['image']}: several cameras need "
+            "{camera} in image, and one has no use for it, such as cameras:=front,left "
+            "image:=/{camera}/image_raw"
+        )
+    pairs = []
+    for name in names or [""]:
+        image, info = (value[key].replace("{camera}", name) for key in ("image", "camera_info"))
+        prefix = f"{name}/" if name else ""
+        pairs += [(f"{prefix}image", image), (f"{prefix}camera_info", info or beside(image))]
+    return pairs
+
+
+def build(value):
+    """Returns the actions that build an engine and end the launch, with status 1 if it fails."""
+    cameras = len(value["cameras"].split(","))
+    arguments = ["engine", "build", *([value["model"]] if value["model"] else [])]
+    arguments += ["--batch", "1" if cameras == 1 else f"1,{cameras}"]
+    arguments += shlex.split(value["build_options"])
+    rosam = ExecutableInPackage(package="rosam_depth_ros", executable="rosam")
+    process = ExecuteProcess(cmd=[rosam, *arguments], output="screen", emulate_tty=True)
+
+    def end(event, context):
+        if event.returncode:  # an exception is what gives `ros2 launch` a status
+            raise RuntimeError(f"no engine was built: status {event.returncode}")
+
+    return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=end)), process]
+
+
 def start(context):
     """Returns the actions, now that the arguments have values."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if is_true(value["build_only"]):
+        return build(value)
     actions = []
     if value["fastdds_profile"] and not any(name in os.environ for name in PROFILE_VARIABLES):
         actions.append(SetEnvironmentVariable(PROFILE_VARIABLES[0], value["fastdds_profile"]))
@@ -74,10 +148,7 @@ def start(context):
             name=value["name"],
             namespace=value["namespace"],
             parameters=[*parameters, changed] if changed else parameters,
-            remappings=[
-                ("image", value["image"]),
-                ("camera_info", value["camera_info"] or beside(value["image"])),
-            ],
+            remappings=remappings(value),
             arguments=["--ros-args", "--log-level", value["log_level"]],
             output="screen",
             emulate_tty=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,12 +27,16 @@ except ImportError:  # Humble
 CAMERA_INFO_PATIENCE_S = 1.0
 """So long does the first frame wait for a `camera_info` before that is an error."""
 
+KEPT_FRAMES = 4
+"""As many frames wait, where none may be lost for a moment in which the node does not come to run:
+loading a library stops every thread of Python for up to 50 ms."""
+
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Reliable, because Fast DDS loses best-effort messages above about 0.5 MB; newest only."""
 
 
 class InputSubscription:
-    """A depth-1 subscription that, if asked for `auto`, settles for best effort when it must."""
+    """A subscription that, if asked for `auto`, settles for best effort when it must."""
 
     def __init__(
         self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], qos: str
@@ -54,7 +59,8 @@ class InputSubscription:
     def _subscribe(self, reliable: bool) -> None:
         self.reliable = reliable
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        qos = QoSProfile(depth=1, reliability=policy)
+        # Deeper than the slot: what comes while no thread runs is taken out as soon as one does.
+        qos = QoSProfile(depth=KEPT_FRAMES, reliability=policy)
         events = None
         if self._auto and reliable:
             events = SubscriptionEventCallbacks(
@@ -101,7 +107,8 @@ class CameraStream:
         prefix = f"{name}/" if name else ""
         self._node = node
         self._arrived = arrived
-        self._frame: tuple[Image | CompressedImage, float] | None = None
+        self._frames: deque[tuple[Image | CompressedImage, float]] = deque()
+        self._keep_until = 0.0
         self._info: CameraInfo | None = None
         self._waiting_since: float | None = None
         self._told: set[tuple[str, int, int]] = set()
@@ -136,8 +143,12 @@ class CameraStream:
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()
         with self._arrived:
-            self.statistics.image_in(replaced=self._frame is not None)
-            self._frame = (message, now)
+            room = KEPT_FRAMES if now < self._keep_until else 1
+            replaced = max(0, len(self._frames) + 1 - room)
+            for _ in range(replaced):
+                self._frames.popleft()
+            self.statistics.image_in(replaced)
+            self._frames.append((message, now))
             if self._waiting_since is None:
                 self._waiting_since = now
             self._arrived.notify()
@@ -149,7 +160,7 @@ class CameraStream:
 
     def is_ready(self, parameters: NodeParameters) -> bool:
         """Returns whether a frame can be taken; the first ones wait a little for `camera_info`."""
-        if self._frame is None:
+        if not self._frames:
             return False
         if self._info is not None or parameters.fov_deg > 0 or parameters.camera_file:
             return True
@@ -159,14 +170,17 @@ class CameraStream:
     @property
     def waiting_since(self) -> float:
         """When the frame in the slot arrived, monotonic [s]; 0 if there is none."""
-        return self._frame[1] if self._frame else 0.0
+        return self._frames[0][1] if self._frames else 0.0
+
+    def keep_frames(self, seconds: float) -> None:
+        """Lets up to `KEPT_FRAMES` wait in line, not the newest only, for so long from now [s]."""
+        self._keep_until = time.monotonic() + seconds
 
     def take(self) -> tuple[Image | CompressedImage, float]:
-        """Returns the newest frame and its time of arrival, and empties the slot."""
-        if self._frame is None:
+        """Returns the next frame and its time of arrival, and takes it out of the slot."""
+        if not self._frames:
             raise RuntimeError("no frame waits: ask `is_ready` first")
-        frame, self._frame = self._frame, None
-        return frame
+        return self._frames.popleft()
 
     def camera(
         self, width: int, height: int, parameters: NodeParameters

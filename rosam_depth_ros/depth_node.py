@@ -36,6 +36,9 @@ from rosam_depth_ros.parameters import declare, unknown_parameter_messages, upda
 Frame = tuple[CameraStream, "messages.Image | messages.CompressedImage", float]
 """A camera, its newest message and when that arrived [s]."""
 
+KEEP_S = 1.0
+"""So long after a change of engines has begun or ended no frame gives way to a newer one."""
+
 ENGINE_PARAMETERS = {"model", "engine", "build_engine"}
 """Setting one of these tries again what failed."""
 
@@ -122,9 +125,13 @@ class DepthNode(Node):
     def _work(self) -> None:
         while not self._stopping.is_set():
             pipeline = self._current_pipeline()
-            is_coming = pipeline is None and self._engines.is_loading
+            is_loading = self._engines.is_loading
+            is_coming = pipeline is None and is_loading
             frames: list[Frame] = []
             with self._arrived:
+                if is_loading and not is_coming:
+                    for stream in self.streams:
+                        stream.keep_frames(KEEP_S)
                 wait_s = IDLE_S if is_coming else patience_s(self.streams, self._parameters_now)
                 if wait_s > 0:
                     self._arrived.wait(wait_s)

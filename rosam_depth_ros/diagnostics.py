@@ -108,8 +108,8 @@ class StreamStatistics:
         self._latencies_ms: deque[float] = deque(maxlen=300)
         self._mark = (clock(), 0, 0)
 
-    def image_in(self, replaced: bool) -> None:
-        """Notes an arrival; `replaced` if a waiting frame made room for it."""
+    def image_in(self, replaced: int) -> None:
+        """Notes an arrival, and how many waiting frames made room for it."""
         with self._lock:
             self.received += 1
             self.dropped += replaced

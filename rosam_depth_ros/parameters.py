@@ -292,7 +292,7 @@ latency, drops, errors by kind, `engine` that runs and `engine_reason` why |
 
 Topic names are relative: remap them, or start the node in a namespace. Outputs keep the stamp and
 frame_id of their image. They are reliable with depth 1, so a slow subscriber gets the newest
-frame; inputs have depth 1 and the reliability that `input_qos` says."""
+frame. Inputs have the reliability that `input_qos` says; of what has come, the newest is run."""
 
 _BEHAVIOUR = """\
 A new `engine` or `model` is loaded beside the present one and takes over between two frames; no

@@ -72,7 +72,7 @@ def test_rates_are_of_the_last_interval_and_latency_of_what_was_published():
     statistics = StreamStatistics(clock)
     for index in range(20):
         arrived = clock.now
-        statistics.image_in(replaced=index == 3)
+        statistics.image_in(int(index == 3))
         clock.now += 0.010 if index < 19 else 0.100
         if index % 2:
             statistics.image_out(arrived)
@@ -99,7 +99,7 @@ def test_status_is_error_warning_or_ok():
 
     assert status(EngineStatus(model="m.onnx")) == (DiagnosticStatus.ERROR, "loading model")
     assert status() == (DiagnosticStatus.WARN, "no image arrives")
-    statistics.image_in(False)
+    statistics.image_in(0)
     statistics.image_out(time.monotonic())
     assert status() == (DiagnosticStatus.OK, "publishing depth")
     errors.add("image", "broken")

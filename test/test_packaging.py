@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-NODES = ("depth_node", "replay_node")
+EXECUTABLES = ("depth_node", "replay_node", "rosam")
 FOREIGN_ON_PYPI = {"launch", "launch-ros", "launch-pytest", "cv-bridge"}
 PYTHONS = ("3.10", "3.11", "3.12")
 
@@ -136,8 +136,8 @@ def test_wheel_installs_what_ros_looks_for(source: Path, wheel: zipfile.ZipFile)
         assert f"share/rosam_depth_ros/launch/{path.name}" in data
     for path in (source / "config").glob("*.*"):
         assert f"share/rosam_depth_ros/config/{path.name}" in data
-    for node in NODES:
-        mode = data[f"lib/rosam_depth_ros/{node}"].external_attr >> 16
+    for name in EXECUTABLES:
+        mode = data[f"lib/rosam_depth_ros/{name}"].external_attr >> 16
         assert stat.S_IMODE(mode) == 0o755, "ros2 launch skips files that are not executable"
 
 
@@ -234,8 +234,8 @@ def _check_installed(prefix: Path, environment: dict[str, str]) -> None:
     """Checks that the node under `prefix` is found, runs, and ends cleanly on SIGTERM."""
     assert (prefix / "share/ament_index/resource_index/packages/rosam_depth_ros").is_file()
     assert (prefix / "share/rosam_depth_ros/launch/depth.launch.py").is_file()
-    for node in NODES:
-        assert os.access(prefix / "lib/rosam_depth_ros" / node, os.X_OK)
+    for name in EXECUTABLES:
+        assert os.access(prefix / "lib/rosam_depth_ros" / name, os.X_OK)
     _check_imports_from(prefix, environment)
     pytest.importorskip("rclpy", reason="the installed node is not run: no ROS 2")
     decoy = prefix / "elsewhere" / "rosam_depth_ros"  # must not be imported from where one stands
