@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rosam_core.drives.synthetic.recipe import DriveRecipe
 
 RENDERED = tuple(name for name in CONDITIONS if name != "unknown")
+WORLDS = ("any", "source", "target")
 POLL_S = 0.3
 STOP = -1  # tells the workers to render no more frames
 
@@ -64,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=some,
         default=1,
         help="render images at this multiple of the size and average",
+    )
+    add(
+        "--world",
+        choices=WORLDS,
+        default=WORLDS[0],
+        help="style: streets, colours, walls, cameras, traffic, weather and noise of source or of "
+        "target worlds, which adaptation goes from and to, or of all (any)",
     )
     add("--workers", type=any_number, default=0, help="processes (0 = one a core)")
     add("--device", default="cpu", help="torch device to render on, for example cuda")
@@ -129,6 +137,7 @@ def _recipes(args: argparse.Namespace) -> dict[Path, DriveRecipe]:
             ".png" if args.png else ".jpg",
             args.lidar,
             args.supersample,
+            args.world,
         )
     return recipes
 

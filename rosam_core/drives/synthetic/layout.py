@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -263,7 +264,13 @@ def _add_side_street_houses(b: _Builder) -> None:
 
 
 def _add_traffic(
-    b: _Builder, start: float, end: float, lane: float, turn_at: int | None, speeds: float
+    b: _Builder,
+    start: float,
+    end: float,
+    lane: float,
+    turn_at: int | None,
+    speeds: float,
+    gaps: Sequence[float],
 ) -> None:
     rng, street = b.rng, b.street
     if street.parking > 1:
@@ -277,7 +284,7 @@ def _add_traffic(
                     s += b.vehicle(s, lateral + rng.normal(0, 0.08), heading, is_lit=False) / 2
                 s += rng.uniform(3.2, 4.5)
     keep = street.side
-    traffic = rng.choice([15.0, 30.0, 70.0])
+    traffic = rng.choice(gaps)
     for direction in (-1, 1):
         for number in range(street.lanes):
             lateral = keep * direction * (number + 0.5) * street.lane_width
@@ -346,6 +353,7 @@ def lay_out(
     turn_at: int | None,
     traffic_speed: float,
     yaw: float,
+    traffic_gaps: Sequence[float] = (15.0, 30.0, 70.0),
 ) -> list[Placed]:
     """Fills a street with everything that stands or moves on it.
 
@@ -357,6 +365,7 @@ def lay_out(
         turn_at: Index of the side street that the camera turns into, or None.
         traffic_speed: Typical speed of the other vehicles [m/s].
         yaw: Where the camera looks, relative to where it goes [rad].
+        traffic_gaps: Mean gaps in the traffic, one of which is drawn [m].
     """
     builder = _Builder(rng, street)
     # The street reaches as far as is seen: ahead, behind, or half as far both ways at the sides.
@@ -364,6 +373,6 @@ def lay_out(
     start = -max(BEHIND_M, REACH_M * backward)
     end = length + max(BEHIND_M, REACH_M * forward)
     _add_road_side(builder, start, end, turn_at is not None)
-    _add_traffic(builder, start, end, lane, turn_at, traffic_speed)
+    _add_traffic(builder, start, end, lane, turn_at, traffic_speed, traffic_gaps)
     _add_horizon(builder, start, end, yaw)
     return builder.placed

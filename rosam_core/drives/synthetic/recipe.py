@@ -24,6 +24,7 @@ class DriveRecipe:
         suffix: `.jpg` or `.png`.
         lidar: Whether to simulate the lidar.
         supersample: Render at this multiple of the size and average.
+        world: Style of the world, one of `style.WORLD_STYLES`.
     """
 
     seed: int
@@ -35,6 +36,7 @@ class DriveRecipe:
     suffix: str = ".jpg"
     lidar: bool = False
     supersample: int = 1
+    world: str = "any"
 
     def check(self, schedule: Sequence[str] | None = None) -> None:
         """Refuses what cannot be rendered.
@@ -71,6 +73,8 @@ class DriveRecipe:
             ValueError: It holds a drive of another recipe.
         """
         described = dataclasses.asdict(self)
+        if self.world == "any":  # as it was written before there were others
+            del described["world"]
         if schedule is not None:
             described["schedule"] = list(schedule)
         text, mark = json.dumps(described), folder / "recipe.json"

@@ -172,11 +172,14 @@ class Renderer:
 
     def _picture(self, scene: _Scene, condition: str) -> Tensor:
         """Returns uint8[b,h,w,3]."""
-        lights = [light.random_light(world.seed, condition) for world in scene.worlds]
+        lights = [
+            world.style.light(light.random_light(world.seed, condition)) for world in scene.worlds
+        ]
         radiance = scene.radiance(lights)
         pictures = []
         for b, (world, state) in enumerate(zip(scene.worlds, lights, strict=True)):
-            camera = sensor.random_sensor(world.seed, condition, state.wetness > WET)
+            drawn = sensor.random_sensor(world.seed, condition, state.wetness > WET)
+            camera = world.style.sensor(drawn)
             image = radiance[b : b + 1].permute(0, 3, 1, 2).contiguous()
             if camera.shutter > BLUR_SHUTTER:
                 image = sensor.motion_blur(image, scene.flow[b : b + 1] * camera.shutter)

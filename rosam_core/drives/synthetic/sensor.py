@@ -30,6 +30,7 @@ class Sensor:
         rain: Density of streaks in the air, 0-1.
         drops: Number of water drops on the lens.
         seed: Of noise, streaks and drops.
+        noise: Factor of what photons and electronics add.
     """
 
     brightness: float
@@ -44,6 +45,7 @@ class Sensor:
     rain: float
     drops: int
     seed: int
+    noise: float = 1.0
 
 
 def random_sensor(seed: int, condition: str, is_wet: bool) -> Sensor:
@@ -203,7 +205,7 @@ def expose(radiance: Tensor, sensor: Sensor, frame: int) -> Tensor:
     electrons = FULL_WELL / max(gain, 1.0)
     noise = torch.randn(signal.shape, generator=generator).to(device)
     deviation = torch.sqrt(signal.clamp_min(0) / electrons + (READ_NOISE / electrons) ** 2)
-    signal = signal + blur(noise, 0.45) * 1.6 * deviation
+    signal = signal + blur(noise, 0.45) * 1.6 * sensor.noise * deviation
     signal = signal * torch.tensor(sensor.white, device=device)[:, None, None]
     grey = signal.mean(1, keepdim=True)
     signal = grey + (signal - grey) * sensor.saturation

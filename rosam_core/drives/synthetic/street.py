@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -72,14 +73,17 @@ class Street:
         return bool(np.any(np.abs(self.crossings[:, 0] - s) < self.crossings[:, 1] + margin))
 
 
-def random_street(rng: np.random.Generator, length: float) -> Street:
+def random_street(
+    rng: np.random.Generator, length: float, shares: Sequence[float] = STYLE_SHARES
+) -> Street:
     """Draws a street.
 
     Args:
         rng: Source of every choice.
         length: Distance that the camera may drive in a town [m].
+        shares: Probability of each of `STYLES`.
     """
-    style = str(rng.choice(np.array(STYLES), p=STYLE_SHARES))
+    style = str(rng.choice(np.array(STYLES), p=shares))
     is_highway = style == "highway"
     lanes = int(rng.integers(2, 4)) if is_highway else int(rng.choice([1, 1, 1, 2, 2, 3]))
     bends = rng.random() < 0.45

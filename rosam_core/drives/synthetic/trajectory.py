@@ -11,7 +11,11 @@ from rosam_core.types import Camera, Float64
 
 
 def random_camera(
-    rng: np.random.Generator, width: int, height: int, fov_deg: float | None
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    fov_deg: float | None,
+    fov_range: tuple[float, float] = (40, 110),
 ) -> Camera:
     """Draws a camera with a random principal point.
 
@@ -19,9 +23,10 @@ def random_camera(
         rng: Source of every choice.
         width: Image width [px].
         height: Image height [px].
-        fov_deg: Horizontal field of view [degrees], random from 40 to 110 if None.
+        fov_deg: Horizontal field of view [degrees], random if None.
+        fov_range: From and to where, then [degrees].
     """
-    fov = fov_deg if fov_deg is not None else float(rng.uniform(40, 110))
+    fov = fov_deg if fov_deg is not None else float(rng.uniform(*fov_range))
     f = width / (2 * math.tan(math.radians(fov) / 2))
     cx = (width - 1) / 2 + width * rng.uniform(-0.04, 0.04)
     cy = (height - 1) / 2 + height * rng.uniform(-0.06, 0.06)

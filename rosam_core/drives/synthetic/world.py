@@ -12,6 +12,7 @@ from rosam_core.drives.synthetic import clearance
 from rosam_core.drives.synthetic.layout import Placed, lay_out
 from rosam_core.drives.synthetic.parts import Kind
 from rosam_core.drives.synthetic.street import Street, random_street
+from rosam_core.drives.synthetic.style import WORLD_STYLES, WorldStyle
 from rosam_core.drives.synthetic.trajectory import ego_path, random_camera, speed_profile
 from rosam_core.types import Camera, Float64
 
@@ -32,6 +33,7 @@ class World:
         fps: Frames a second.
         camera: Intrinsics.
         mount: Height [m], pitch, roll, yaw [rad] of the camera on the vehicle.
+        style: What it has in common with others.
     """
 
     seed: int
@@ -45,6 +47,7 @@ class World:
     fps: float
     camera: Camera
     mount: tuple[float, float, float, float]
+    style: WorldStyle
 
     def __len__(self) -> int:
         """Returns the number of frames."""
@@ -121,6 +124,7 @@ def generate_world(
     fps: float = 10.0,
     size: tuple[int, int] = (576, 320),
     fov_deg: float | None = None,
+    style: str = "any",
 ) -> World:
     """Lays out a street and everything on it.
 
@@ -129,33 +133,41 @@ def generate_world(
         frames: Length of the drive, >= 1.
         fps: Frames a second, > 0.
         size: Width and height of the images [px].
-        fov_deg: Horizontal field of view; random between 40 and 110 degrees if None.
+        fov_deg: Horizontal field of view; random, from 40 to 110 degrees in style "any", if None.
+        style: Name of one of `WORLD_STYLES`.
 
     Raises:
-        ValueError: A count, a rate or a size is not positive.
+        ValueError: A count, a rate or a size is not positive, or there is no such style.
     """
     if frames < 1 or fps <= 0 or min(size) < 8:
         raise ValueError(
             f"need frames >= 1, fps > 0 and a size of 8 px or more, got {frames}, {fps}, {size}"
         )
+    if style not in WORLD_STYLES:
+        raise ValueError(f"no world style '{style}': choose from {', '.join(WORLD_STYLES)}")
+    look = WORLD_STYLES[style]
     rng = np.random.default_rng([seed, 7919])
-    camera = random_camera(rng, size[0], size[1], fov_deg)
+    camera = random_camera(rng, size[0], size[1], fov_deg, look.fov_deg)
     is_low = rng.random() < 0.1
     height = float(rng.uniform(0.9, 1.3) if is_low else rng.uniform(1.3, 1.95))
+    if look.height_m is not None:
+        height = float(rng.uniform(*look.height_m))
     mount = (
         height,
         math.radians(rng.normal(0.5, 1.8)),
         math.radians(rng.normal(0, 0.8)),
-        math.radians(rng.normal(0, 1.5) if rng.random() < 0.6 else rng.uniform(-180, 180)),
+        math.radians(
+            rng.normal(0, 1.5) if rng.random() < 0.6 or look.is_front else rng.uniform(-180, 180)
+        ),
     )
     street_rng, speed_seed = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
-    street = random_street(street_rng, frames / fps * 14)
+    street = random_street(street_rng, frames / fps * 14, look.streets)
     travel = speed_profile(speed_seed, frames, fps, street.style == "highway")
     length = float(travel[-1])
     lane = street.side * (int(rng.integers(0, street.lanes)) + 0.5) * street.lane_width
     path, turn_at = ego_path(rng, street, lane, length)
     traffic_speed = max(3.0, length / max(frames / fps, 0.1))
-    placed = lay_out(rng, street, length, lane, turn_at, traffic_speed, mount[3])
+    placed = lay_out(rng, street, length, lane, turn_at, traffic_speed, mount[3], look.gaps_m)
     shape, material, owner = [], [], []
     for i, thing in enumerate(placed):
         for part in thing.parts:
@@ -163,7 +175,7 @@ def generate_world(
             row = part.material_row(float(rng.uniform(0, 64)))
             if part.kind == Kind.CAR_BODY:
                 row[4] = 1.0 if thing.lights else 0.0  # its lamps are lit at night
-            material.append(row)
+            material.append(look.material(row))
             owner.append(i)
     world = World(
         seed,
@@ -177,6 +189,7 @@ def generate_world(
         fps,
         camera,
         mount,
+        look,
     )
     world = world.without(clearance.near_camera(world))
     return world.without(clearance.colliding(world))

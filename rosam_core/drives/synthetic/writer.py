@@ -52,11 +52,10 @@ def write_drive(
     for name in ("depth", "instances", *(("lidar",) if recipe.lidar else ())):
         (folder / name).mkdir(exist_ok=True)
     k, (width, height) = recipe.supersample, recipe.size
-    world = generate_world(recipe.seed, recipe.frames, recipe.fps, recipe.size, recipe.fov_deg)
+    world = _world(recipe, recipe.size)
     fine = world
     if k > 1:  # the same world seen by a camera of k times as many pixels
-        size = (width * k, height * k)
-        fine = generate_world(recipe.seed, recipe.frames, recipe.fps, size, recipe.fov_deg)
+        fine = _world(recipe, (width * k, height * k))
     renderer = Renderer(device)
     for index in range(recipe.frames) if indices is None else indices:
         names = recipe.conditions if schedule is None else (schedule[index],)
@@ -68,6 +67,12 @@ def write_drive(
             left_over.unlink(missing_ok=True)
         described = json.dumps(_describe(recipe, world, schedule))
         disk.save_atomically(folder / "drive.json", described.encode())
+
+
+def _world(recipe: DriveRecipe, size: tuple[int, int]) -> World:
+    return generate_world(
+        recipe.seed, recipe.frames, recipe.fps, size, recipe.fov_deg, recipe.world
+    )
 
 
 def _paths(folder: Path, recipe: DriveRecipe, index: int, names: Sequence[str]) -> dict[str, Path]:
@@ -121,6 +126,7 @@ def _describe(recipe: DriveRecipe, world: World, schedule: Sequence[str] | None)
         "format": disk.FORMAT,
         "seed": recipe.seed,
         "style": world.street.style,
+        "world": recipe.world,
         "fps": recipe.fps,
         "width": camera.width,
         "height": camera.height,
