@@ -32,7 +32,8 @@ def test_worlds_of_no_style_are_what_they_were():
     row = Part((0, 0, 0), (1, 1, 1), Kind.FACADE, (0.5, 0.4, 0.2), params=(1, 2, 3, 0.9))
     assert world.style.material(row.material_row(5.0)) == row.material_row(5.0)
     light, sensor = random_light(7, "fog"), random_sensor(7, "night", False)
-    assert world.style.light(light) is light and world.style.sensor(sensor) == sensor
+    assert world.style.light(light) is light
+    assert world.style.sensor(sensor) == sensor
 
 
 @pytest.mark.parametrize("name", ["source", "target"])
