@@ -11,6 +11,8 @@ from torch import nn
 
 from rosam_core.checkpoint import load_student_weights
 from rosam_core.drives.base import Drive
+from rosam_core.drives.clear_samples import ClearSamples
+from rosam_core.drives.neighbours import NeighbourOptions
 from rosam_core.drives.opening import DriveOptions, find_kind, open_drives
 from rosam_core.drives.recorded_samples import RecordedSamples
 from rosam_core.drives.training_samples import (
@@ -29,6 +31,7 @@ from rosam_core.methods.rosam_depth import RosamDepth, RosamOptions
 from rosam_core.methods.self_supervised import SelfSupervised
 from rosam_core.methods.supervised import Supervised
 from rosam_core.methods.syn2real import AdaptationOptions, RealAdaptation, SyntheticAdaptation
+from rosam_core.methods.translated import TranslatedAdaptation
 from rosam_core.models import create_model
 from rosam_core.models.pose import PoseNetwork
 from rosam_core.recipe import Recipe, VideoOptions
@@ -45,6 +48,8 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
     """
     data = recipe.data
     size = (data.width, data.height)
+    if recipe.method == "synthetic_adaptation" and weather_of(recipe) == "translated":
+        return _clear_days(recipe), _validation(recipe, [])
     if recipe.method in ("supervised", "synthetic_adaptation"):
         drives = find_training_drives(data.drives)
         kind = TrainingSamples if recipe.method == "supervised" else PairedSamples
@@ -118,6 +123,8 @@ def create_method(
     options = _adaptation(recipe)
     teacher = _frozen(recipe, options.teacher, "teacher", device)
     if recipe.method == "synthetic_adaptation":
+        if weather_of(recipe) == "translated":
+            return TranslatedAdaptation(student, teacher, options, focal).to(device)
         return SyntheticAdaptation(student, teacher, options).to(device)
     day = _frozen(recipe, options.day, "day", device) if options.day else None
     if isinstance(options, RosamOptions):
@@ -127,6 +134,36 @@ def create_method(
 
 def _needs_poses(recipe: Recipe) -> bool:
     return recipe.method == "self_supervised" and recipe.self_supervised.motion == "recorded"
+
+
+def weather_of(recipe: Recipe) -> str:
+    """Returns where the weather of stage 1 comes from, "rendered" or "translated".
+
+    Raises:
+        FileNotFoundError: It follows from the drives, and there are none.
+        ValueError: The same, and they are none that we know.
+    """
+    weather, path = recipe.adaptation.weather, Path(recipe.data.drives)
+    if weather == "auto":
+        kind = recipe.data.video.kind
+        kind = find_kind(path) if kind == "auto" and path.exists() else kind
+        weather = "rendered" if kind in ("auto", "synthetic") else "translated"
+    return weather
+
+
+def _clear_days(recipe: Recipe) -> ClearSamples:
+    data = recipe.data
+    recorded = RecordedSamples(
+        _recorded_drives(data.drives, data.video),
+        (data.width, data.height),
+        view=data.video.view,
+        look=recipe.augmentation,
+        neighbours=NeighbourOptions(need="none", min_speed_mps=0.0, min_flow_px=0.0),
+        with_depth=False,
+        neighbour_looks=False,
+        seed=recipe.seed,
+    )
+    return ClearSamples(recorded, data.condition_weights)
 
 
 def _adaptation(recipe: Recipe) -> AdaptationOptions:

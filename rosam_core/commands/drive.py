@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rosam_core.commands import drive_convert
+from rosam_core.commands import drive_convert, drive_translate
 from rosam_core.commands.drive_options import (
     add_source_arguments,
     add_view_arguments,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares `rosam drive info` and `rosam drive doctor`."""
+    """Declares the actions of `rosam drive`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     text = "count frames, cameras, conditions, poses and lidar; measure rates, gaps and the way"
     info = actions.add_parser("info", help=text, description=text)
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     doctor.set_defaults(act=_doctor)
     drive_convert.add_arguments(actions)
+    drive_translate.add_arguments(actions)
 
 
 def _add_drive(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,7 @@ class RosamOptions(AdaptationOptions):
     smoothness_weight: float = 0.001
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in (
             ("contrast_on", ("features", "depth")),
             ("reliability", ("region", "pixel", "none")),

@@ -23,6 +23,8 @@ from rosam_core.losses.outliers import RegionalDepth
 from rosam_core.losses.reliability import consistency_weight
 from rosam_core.methods.base import Batch, Term
 
+WEATHERS = ("auto", "rendered", "translated")
+
 
 @dataclasses.dataclass(frozen=True)
 class AdaptationOptions:
@@ -34,6 +36,11 @@ class AdaptationOptions:
     histogram_weight: float = 0.001  # stage 2: of KL between depth histograms
     histogram_day_first: bool = False  # KL(day || adverse), as the published code has it
     confidence_weight: float = 0.1  # of the likelihood that trains b, and b alone
+    weather: str = "auto"  # stage 1: rendered pairs | translated by depth | by the kind of drive
+
+    def __post_init__(self) -> None:
+        if self.weather not in WEATHERS:
+            raise ValueError(f"weather is '{self.weather}', expected {' or '.join(WEATHERS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +124,23 @@ class SyntheticAdaptation(nn.Module):
         """
         with torch.no_grad():
             depth = 1 / self.day(batch["clear"])["inverse_depth"]
-        output = self.student(batch["image"])
+            image = self.adverse(batch, depth)
+        output = self.student(image)
         weight = torch.ones_like(depth)
         terms = distillation_terms(output, depth, weight)
         terms["confidence"] = Term(
             confidence_term(output, depth, weight), self.options.confidence_weight
         )
         return terms
+
+    def adverse(self, batch: Batch, depth: Tensor) -> Tensor:
+        """Returns the clear images in another weather, float[b,3,h,w]: here the batch has them.
+
+        Args:
+            batch: See the class.
+            depth: float[b,1,h,w], of the clear images [m].
+        """
+        return batch["image"]
 
 
 class RealAdaptation(nn.Module):

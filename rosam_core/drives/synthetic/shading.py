@@ -83,10 +83,10 @@ def wet_road(radiance: Tensor, mirror: Tensor, g: GBuffer, lights: list[Light]) 
         g: What each pixel sees.
         lights: Light of each frame: `wetness`.
     """
-    shape = g.depth.shape
-    xy = g.point[..., :2].reshape(-1, 2)
-    grain = noise(xy * 0.35, (g.depth.nan_to_num(posinf=1e3) * 0.002).reshape(-1).clamp(0, 5))
-    puddle = (0.62 + 0.3 * grain[:, 0] + 0.25 * grain[:, 1]).clamp(0.1, 1).reshape(shape)
+    at = torch.nonzero(g.road > 0, as_tuple=True)
+    grain = noise(g.point[at][:, :2] * 0.35, (g.depth[at] * 0.002).clamp(0, 5))
+    puddle = torch.zeros_like(g.depth)
+    puddle[at] = (0.62 + 0.3 * grain[:, 0] + 0.25 * grain[:, 1]).clamp(0.1, 1)
     wet = columns(lights, "wetness", g.point.device) * g.road
     unit = g.direction / g.direction.norm(dim=-1, keepdim=True)
     share = (fresnel(unit[..., 2].abs()) * puddle * wet).clamp(0, 0.9)[..., None]
