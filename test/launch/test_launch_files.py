@@ -21,6 +21,7 @@ import numpy as np
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from bag_samples import write_camera_bag
+from engine_support import FAKES
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -32,7 +33,8 @@ from support import write_tiny_model
 WIDTH, HEIGHT = 96, 64
 DEPTH_ARGUMENTS = (
     *("image", "camera_info", "model", "engine", "threads", "fov_deg", "camera_file"),
-    *("params_file", "namespace", "name", "fastdds_profile", "log_level"),
+    *("params_file", "namespace", "name", "fastdds_profile", "log_level", "cameras"),
+    *("build_engine", "build_only", "build_options"),
 )
 REPLAY_ARGUMENTS = ("bag", "image", "model", "rate", "lockstep", "statistics_file")
 
@@ -207,3 +209,117 @@ def test_replay_launch_gives_a_depth_for_each_frame_and_ends_by_itself(
     figures = json.loads(statistics.read_text())
     assert figures["frames"] == 5
     assert figures["depths"] == 5
+
+
+def _with_fake_gpu(cache: Path, **more: str) -> dict[str, str]:
+    """Returns an environment with stand-ins for TensorRT and CUDA."""
+    path = os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "ROSAM_ENGINE_CACHE": str(cache), **more}
+
+
+def _launch(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_ros2(), "launch", "rosam_depth_ros", "depth.launch.py", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_build_only_leaves_an_engine_and_status_0(model: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "engines"
+    given = (f"model:={model}", "build_only:=true", "build_options:=--precision fp32")
+    done = _launch(_with_fake_gpu(cache), *given, "cameras:=front,left")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fp32; batch 1,2" in done.stdout
+    assert len(list(cache.glob("*/card.json"))) == 1
+    assert "depth_node" not in done.stdout
+    again = _launch(_with_fake_gpu(cache), *given, "cameras:=front,left")
+    assert again.returncode == 0
+    assert "it was there already" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("build_only:=true", "model:=/nowhere.onnx"), "/nowhere.onnx: no such file"),
+        (("build_only:=true",), "there is no NVIDIA GPU in this machine"),
+        (("build_only:=perhaps",), "expected true or false, got 'perhaps'"),
+        (
+            ("cameras:=front,left", "image:=/camera/image"),
+            "several cameras need {camera} in image",
+        ),
+    ],
+)
+def test_what_is_not_possible_ends_the_launch_with_status_1(
+    model: Path, tmp_path: Path, given: tuple[str, ...], words: str
+) -> None:
+    done = _launch(_with_fake_gpu(tmp_path, FAKE_GPUS="0"), f"model:={model}", *given)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stdout + done.stderr
+    assert not list(tmp_path.glob("*/card.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("camera", ["/built"], indirect=True)
+def test_engine_is_built_beside_the_launched_node(
+    camera: Camera, model: Path, tmp_path: Path
+) -> None:
+    arguments = (f"model:={model}", "image:=/built/image_raw", "namespace:=built")
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [
+                *(_ros2(), "launch", "rosam_depth_ros", "depth.launch.py", *arguments),
+                *("build_engine:=true", "build_options:=--precision fp32"),
+            ],
+            env=_with_fake_gpu(tmp_path / "engines", FAKE_BUILD_S="3"),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        camera.send_until_answered()
+        camera.check()
+        end = time.monotonic() + 60
+        while "runs on tensorrt-fp32" not in log.read_text():
+            assert time.monotonic() < end, log.read_text()
+            camera.send()
+            camera.executor.spin_once(timeout_sec=0.1)
+        for kept in camera.received.values():
+            kept.clear()
+        camera.send_until_answered()
+        camera.check()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    words = log.read_text()
+    assert words.index("runs on onnx-cpu") < words.index("TensorRT engine is built, after")
+    assert "process has died" not in words
+
+
+def test_several_cameras_have_the_topics_of_their_names(model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    given = (f"model:={model}", "cameras:=front,left", "image:=/{camera}/image_raw/compressed")
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [_ros2(), "launch", "rosam_depth_ros", "depth.launch.py", *given],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        waiting = "waiting for /front/image_raw/compressed, /left/image_raw/compressed"
+        end = time.monotonic() + 60
+        while waiting not in log.read_text():
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=30) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
