@@ -44,3 +44,16 @@ def test_soak(repository, tmp_path):
     for _, resident, anonymous, shared in report["samples"]:
         assert 20 < resident < 2000
         assert 0 < anonymous + shared <= resident + 0.2
+
+
+def test_engine_swap(repository, tmp_path):
+    pytest.importorskip("openvino", reason="no OpenVINO: pip install '.[openvino]'")
+    model = write_tiny_model(tmp_path)
+    options = ["--seconds", "4", "--every", "2", "--size", "320x240", "--threads", "1"]
+    report = run(repository, "engine_swap.py", "--model", str(model), "--rate", "20", *options)
+    assert report["changes"] == report["changes_asked"] >= 1
+    assert (report["repeated"], report["foreign"], report["refused"]) == (0, 0, [])
+    assert report["in_order"]
+    assert report["lost"] <= report["sent"] / 2
+    assert 0 < report["sent_while_changing"] < report["sent"]
+    assert report["node_exit_status"] == 0
