@@ -1,6 +1,7 @@
 # make demo   a recorded drive through the real node: out/demo/report.html   (BAG=path for yours)
 # make test   everything that is checked
-# Both set up .venv first; nothing needs to be installed before but python3 (>= 3.10) and make.
+# make benchmark   what each prior of RoSAMDepth is worth: hours of training; stops and resumes anywhere
+# Each sets up .venv first; nothing needs to be installed before but python3 (>= 3.10) and make.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -17,7 +18,7 @@ OUT ?= out/demo
 STAMP := $(VENV)/.installed
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: help venv bindings demo test test-all lint clean
+.PHONY: help venv bindings demo test test-all benchmark lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -62,6 +63,10 @@ test: lint bindings
 # Every supported Python; PYTHON310=... and so on name an interpreter that is not on the PATH.
 test-all: lint
 	TORCH_INDEX=$(TORCH_INDEX) .ci/test_pythons 3.10 3.11 3.12
+
+# Finished runs are rows in training/recipes/benchmark/rows; only what has none is trained.
+benchmark: $(STAMP)
+	$(RUN) python benchmarks/ablation.py
 
 # What was built, not what was computed: out/ may hold days of training.
 clean:

@@ -1,0 +1,134 @@
+"""The benchmark of adaptation: its plan, what makes a row stale, and the figures of its table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="training needs torch")
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+FOLDER = ROOT / "training/recipes/benchmark"
+
+from ablation import Benchmark
+from ablation_table import relative_gain, table
+
+from rosam_core.config import load_config
+from rosam_core.recipe import Recipe
+
+
+def benchmark(out: Path, plan: Path = FOLDER, **changed) -> Benchmark:
+    values = {"plan": plan, "out": out, "rows": out / "rows", "seeds": None, "only": []}
+    values |= {"validation": False, "options": [], **changed}
+    return Benchmark(argparse.Namespace(**values))
+
+
+def test_every_run_of_the_plan_is_a_recipe(tmp_path):
+    bench = benchmark(tmp_path)
+    assert len(bench.seeds) >= 3
+    methods = {}
+    for name in bench.ablations:
+        run = bench.run_of(name, 2)
+        methods[name] = load_config(Recipe, run.recipe, run.options).method
+    assert [methods[name] for name in ("start", "day", "weather")] == [
+        "supervised",
+        "self_supervised",
+        "synthetic_adaptation",
+    ]
+    assert methods["baseline"] == "real_adaptation"
+    assert {methods[name] for name in bench.plan["ablations"]} == {
+        "real_adaptation",
+        "rosam_depth",
+    }
+
+
+def test_stages_follow_each_other(tmp_path):
+    bench = benchmark(tmp_path)
+    start, day, weather = (bench.stage(name, 3) for name in ("start", "day", "weather"))
+    assert start.label == "start-0"  # one for all seeds
+    assert f"model.init={bench.checkpoint(start)}" in day.options
+    assert f"adaptation.teacher={bench.checkpoint(day)}" in weather.options
+    options = bench.ablation("full", 3).options
+    assert f"rosam_depth.teacher={bench.checkpoint(weather)}" in options
+    assert f"rosam_depth.day={bench.checkpoint(day)}" in options
+
+
+def test_a_row_is_stale_when_its_recipe_changes_but_not_when_it_is_made_elsewhere(tmp_path):
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    for path in FOLDER.glob("*.yaml"):
+        (plan / path.name).write_bytes(path.read_bytes())
+    bench = benchmark(tmp_path / "a", plan)
+    full, day = bench.ablation("full", 1), bench.stage("day", 1)
+    before = bench.digest(full), bench.digest(day)
+    other = benchmark(tmp_path / "b", plan)
+    assert other.digest(other.ablation("full", 1)) == before[0]
+    assert bench.digest(bench.ablation("full", 2)) != before[0]
+    bench.rows.mkdir(parents=True)
+    bench.row_path(full).write_text(json.dumps({"digest": before[0]}))
+    assert bench.is_done(full)
+    target = yaml.safe_load((plan / "target.yaml").read_text())
+    target["train"]["steps"] += 1
+    (plan / "target.yaml").write_text(yaml.safe_dump(target))
+    assert not bench.is_done(full)
+    assert bench.digest(day) == before[1]
+    weather = yaml.safe_load((plan / "weather.yaml").read_text())
+    changed = bench.digest(full)
+    weather["train"]["steps"] += 1
+    (plan / "weather.yaml").write_text(yaml.safe_dump(weather))
+    assert bench.digest(full) != changed  # its teacher is another
+
+
+def row(name, seed, figures):
+    conditions = {
+        condition: {
+            "abs_rel": float(np.mean(values)),
+            "boundary_f1": 0.5,
+            "object_spread": 0.1,
+            "scenes": {"abs_rel": values},
+        }
+        for condition, values in figures.items()
+    }
+    return {"name": name, "seed": seed, "conditions": conditions}
+
+
+def rows(base, own):
+    """Two seeds; figures of night, the other conditions alike."""
+    names = ("day-clear", "night", "day-rain", "fog")
+    return {
+        "baseline": {s: row("baseline", s, dict.fromkeys(names, base)) for s in (1, 2)},
+        "full": {s: row("full", s, dict.fromkeys(names, own)) for s in (1, 2, 9)},
+    }
+
+
+def test_the_gain_is_of_the_means_and_its_interval_of_paired_scenes():
+    base = [0.2, 0.4, 0.3, 0.1]
+    gain, low, high = relative_gain(rows(base, [0.9 * v for v in base]), "full")
+    assert gain == pytest.approx(0.1)
+    assert (low, high) == pytest.approx((0.1, 0.1))  # the same in every scene: nothing is unsure
+    gain, low, high = relative_gain(rows(base, [0.2, 0.4, 0.3, 0.15]), "full")
+    assert gain == pytest.approx(-0.05)
+    assert low < -0.05 < high == pytest.approx(0)
+    assert relative_gain({"baseline": rows(base, base)["baseline"]}, "full") is None
+
+
+def test_the_table_has_a_line_for_every_ablation_that_was_run():
+    plan = yaml.safe_load((FOLDER / "plan.yaml").read_text())
+    text = table(plan, rows([0.2, 0.4], [0.1, 0.3]))
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert "| all four | 3 | 0.2000 ± 0.0000 |" in lines[3]
+    assert "+33.3 %" in lines[3]
+    assert lines[3].rstrip("| ").endswith("0.1667")
+
+
+def test_an_unknown_ablation_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="no such ablation: fulll"):
+        benchmark(tmp_path, only=["fulll"])
