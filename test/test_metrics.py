@@ -7,10 +7,13 @@ import pytest
 
 from rosam_core.evaluation.metrics import (
     depth_metrics,
+    image_errors,
     lower_median,
     mean_metrics,
     range_errors,
     resize_align_corners,
+    scored_pixels,
+    scored_places,
     within_delta1,
 )
 
@@ -150,3 +153,18 @@ def test_median_scaling_clamps_first_only_what_has_no_ratio():
     scaled = depth_metrics(truth, depth, 0.5, 80, median_scale=True)
     assert scaled["scale"] == 2
     assert scaled["abs_rel"] == pytest.approx((3 + 19 / 20 + 0) / 3)
+
+
+def test_errors_made_together_are_those_made_one_by_one():
+    truth = image(10, 20, 70, np.nan, 0, np.inf, 5, 90, 3)
+    for depth in (
+        image(12, 15, np.inf, 3, 3, 3, -1, 4, 6),
+        image(12, np.nan, 60, 3, 3, 3, 9, 4, 6),
+        np.full_like(truth, np.nan),
+    ):
+        metric, scaled, ranges = image_errors(truth, depth, 0.1, 80)
+        np.testing.assert_equal(metric, depth_metrics(truth, depth, 0.1, 80))
+        np.testing.assert_equal(scaled, depth_metrics(truth, depth, 0.1, 80, median_scale=True))
+        np.testing.assert_equal(ranges, range_errors(truth, depth, 0.1, 80))
+    places = np.flatnonzero(scored_pixels(truth, 0.1, 80))
+    assert scored_places(truth, 0.1, 80).tolist() == places.tolist() == [0, 1, 2, 6, 8]

@@ -94,6 +94,8 @@ class TransformTree:
         T_common_source = self._compose(sources[: sources.index(common)], stamp_ns)
         if T_common_target is None or T_common_source is None:
             return None
+        if target == common:
+            return T_common_source
         return np.linalg.inv(T_common_target) @ T_common_source
 
     def _chain(self, frame: str) -> list[str]:
@@ -103,15 +105,15 @@ class TransformTree:
         return chain
 
     def _compose(self, names: list[str], stamp_ns: int) -> Float64 | None:
-        T: Float64 = np.eye(4)
+        T: Float64 | None = None
         for name in names:
             step = self._static.get(name)
             if step is None:
                 step = self._at(name, stamp_ns)
             if step is None:
                 return None
-            T = step @ T
-        return T
+            T = step if T is None else step @ T
+        return np.eye(4) if T is None else T.copy()
 
     def _at(self, child: str, stamp_ns: int) -> Float64 | None:
         if child not in self._stamps:

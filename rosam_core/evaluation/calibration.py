@@ -47,18 +47,21 @@ class Reliability:
             ValueError: Sizes differ, or a confidence lies outside [0, 1].
         """
         c = np.asarray(confidence, dtype=np.float64).ravel()
-        y = np.asarray(correct, dtype=np.float64).ravel()
+        y = np.asarray(correct, dtype=bool).ravel()
         if c.size != y.size:
             raise ValueError(f"{c.size} confidences but {y.size} outcomes")
-        known = ~np.isnan(c)
-        c, y = c[known], y[known]
+        if np.isnan(c).any():
+            known = ~np.isnan(c)
+            c, y = c[known], y[known]
         if c.size and (c.min() < 0 or c.max() > 1):
             raise ValueError(f"confidence must be in [0, 1], got {c.min():g} to {c.max():g}")
-        index = np.minimum((c * bins).astype(np.int64), bins - 1)
+        index = np.minimum((c * bins).astype(np.intp), bins - 1)
+        # Wrong ones in the first half of the counts, correct ones in the second.
+        wrong, correct = np.bincount(index + bins * y, minlength=2 * bins).reshape(2, bins)
         return cls(
-            np.bincount(index, minlength=bins).astype(np.int64),
+            (wrong + correct).astype(np.int64),
             np.bincount(index, weights=c, minlength=bins).astype(np.float64),
-            np.bincount(index, weights=y, minlength=bins).astype(np.float64),
+            correct.astype(np.float64),
         )
 
     def __add__(self, other: Reliability) -> Reliability:
@@ -136,10 +139,11 @@ def risk_coverage(
     """
     e = np.asarray(error, dtype=np.float64).ravel()
     c = np.asarray(confidence).ravel()
+    c = c if c.dtype == np.float32 else c.astype(np.float64)
     if e.size != c.size or not e.size:
         raise ValueError(f"need as many errors as confidences, at least one: {e.size}, {c.size}")
     coverage, kept = _shares(e.size, steps)
-    return coverage, np.cumsum(e[_most_trusted(c, kept)])[kept - 1] / kept
+    return coverage, np.cumsum(e[_order(c, descending=True)])[kept - 1] / kept
 
 
 def _shares(size: int, steps: int) -> tuple[Float64, npt.NDArray[np.int64]]:
@@ -148,21 +152,16 @@ def _shares(size: int, steps: int) -> tuple[Float64, npt.NDArray[np.int64]]:
     return coverage, np.maximum(1, np.rint(coverage * size).astype(np.int64))
 
 
-def _most_trusted(confidence: npt.NDArray[Any], kept: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns an order of the samples whose first `kept[i]` are the most trusted ones, for all i.
-
-    Of equal confidences the earlier sample comes first; NaN comes last.
-    """
-    if confidence.dtype != np.float32:
-        return np.argsort(-confidence.astype(np.float64), kind="stable")
-    # A network's confidences. One integer holds a float's rank (its bits, in the order of the
-    # values) above the sample's number: no two are equal, so cutting at the shares, a fifth of
-    # the time of sorting, takes the very samples that a stable sort takes.
-    values = np.where(np.isnan(confidence), np.float32(np.nan), np.float32(0) - confidence)
-    bits = values.view(np.int32)
-    rank = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    key = (rank << 32) | np.arange(len(rank))
-    return np.partition(key, np.unique(kept) - 1) & 0xFFFFFFFF
+def _order(values: npt.NDArray[Any], descending: bool = False) -> npt.NDArray[np.intp]:
+    """Returns a stable order: of equal values the earlier one comes first; NaN comes last."""
+    if values.dtype != np.float32 or not (values.size and values.min() >= 0):
+        return np.argsort(-values if descending else values, kind="stable")
+    # The bits of a float that is not negative are in the order of the values. Numpy sorts 16-bit
+    # integers without comparing them, so twice half of the bits takes half the time of a sort.
+    bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    bits = ~bits if descending else bits
+    order = np.argsort(bits.astype(np.uint16), kind="stable")
+    return order[np.argsort((bits >> 16).astype(np.uint16)[order], kind="stable")]
 
 
 def ause(error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50) -> float:
@@ -182,10 +181,10 @@ def ause(error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50) -> fl
     Raises:
         ValueError: Sizes differ or there are no samples.
     """
-    e = np.asarray(error, dtype=np.float64).ravel()
+    e = np.asarray(error).ravel()
     coverage, risk = risk_coverage(e, confidence, steps)
     _, kept = _shares(e.size, steps)
-    smallest = np.partition(e, np.unique(kept) - 1)  # sorted only as far as the shares need it
+    smallest = e[_order(e)].astype(np.float64)
     gap = risk - np.cumsum(smallest)[kept - 1] / kept
     return float(np.sum((gap[1:] + gap[:-1]) / 2 * np.diff(coverage)))
 

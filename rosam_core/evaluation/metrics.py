@@ -14,13 +14,15 @@ What counts, stated once:
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rosam_core.types import Float32
+from rosam_core.types import Float32, Float64
 
 METRICS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "delta1", "delta2", "delta3")
 """Names of the error metrics, in the order of the published tables."""
@@ -55,47 +57,126 @@ def depth_metrics(
     Raises:
         ValueError: Shapes differ, or the range is empty.
     """
-    if truth.shape != prediction.shape:
-        raise ValueError(
-            f"truth is {truth.shape} and prediction {prediction.shape}: resize the prediction "
-            "to the truth first (resize_align_corners)"
-        )
-    if not 0 < min_depth_m < max_depth_m:
-        raise ValueError(f"need 0 < min_depth_m < max_depth_m, got {min_depth_m}, {max_depth_m}")
-    valid = scored_pixels(truth, min_depth_m, max_depth_m)
-    g = _kept(truth, valid).astype(np.float64)
-    p = _kept(prediction, valid).astype(np.float64)
-    known = ~np.isnan(p)
-    coverage = float(known.mean()) if p.size else 0.0
-    g, p = _kept(g, known), _kept(p, known)
-    if not p.size:
-        return {name: float("nan") for name in (*METRICS, "scale")} | {"n": 0, "coverage": 0.0}
-    scale = 1.0
-    if median_scale:
-        p = np.where(np.isinf(p) & (p > 0), max_depth_m, np.where(p > 0, p, min_depth_m))
-        scale = lower_median(g) / lower_median(p)
-        p *= scale
-    p = np.clip(p, min_depth_m, max_depth_m)
-    difference, quotient = p - g, p / g
-    squared = difference**2
-    ratio = np.maximum(g / p, quotient)
-    return {
-        "abs_rel": float(np.mean(np.abs(difference) / g)),
-        "sq_rel": float(np.mean(squared / g)),
-        "rmse": float(np.sqrt(np.mean(squared))),
-        "rmse_log": float(np.sqrt(np.mean(np.log(quotient) ** 2))),
-        "delta1": np.count_nonzero(ratio < DELTA1_RATIO) / p.size,
-        "delta2": np.count_nonzero(ratio < DELTA1_RATIO**2) / p.size,
-        "delta3": np.count_nonzero(ratio < DELTA1_RATIO**3) / p.size,
-        "scale": scale,
-        "n": int(p.size),
-        "coverage": coverage,
-    }
+    known = _Known.of(truth, prediction, (min_depth_m, max_depth_m))
+    return known.scaled_errors() if median_scale else known.errors()
 
 
-def _kept(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+def image_errors(
+    truth: Float32, prediction: Float32, min_depth_m: float, max_depth_m: float
+) -> tuple[dict[str, float], dict[str, float], list[dict[str, float]]]:
+    """Returns `depth_metrics` of one image, the same after median scaling, and `range_errors`.
+
+    What they share is done once.
+
+    Args:
+        truth: float32[...], true depth [m].
+        prediction: float32, same shape, predicted depth [m].
+        min_depth_m: As in `depth_metrics`.
+        max_depth_m: As in `depth_metrics`.
+    """
+    known = _Known.of(truth, prediction, (min_depth_m, max_depth_m))
+    return known.errors(), known.scaled_errors(), known.range_errors(RANGE_EDGES_M)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Known:
+    """The scored pixels of an image that have a prediction.
+
+    Attributes:
+        g: float64[n], true depth [m].
+        p: float64[n], predicted depth [m], not clamped.
+        coverage: Their share of the scored pixels.
+        limits: The range [m].
+    """
+
+    g: Float64
+    p: Float64
+    coverage: float
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, truth: Float32, prediction: Float32, limits: tuple[float, float]) -> _Known:
+        """Picks the pixels; raises the errors of `depth_metrics`."""
+        if truth.shape != prediction.shape:
+            raise ValueError(
+                f"truth is {truth.shape} and prediction {prediction.shape}: resize the prediction "
+                "to the truth first (resize_align_corners)"
+            )
+        if not 0 < limits[0] < limits[1]:
+            raise ValueError(f"need 0 < min_depth_m < max_depth_m, got {limits[0]}, {limits[1]}")
+        valid = scored_pixels(truth, *limits)
+        g, p = kept(truth, valid), kept(prediction, valid)
+        known = ~np.isnan(p)
+        coverage = float(known.mean()) if p.size else 0.0
+        g, p = (kept(values, known).astype(np.float64) for values in (g, p))
+        return cls(g, p, coverage, limits)
+
+    def errors(self) -> dict[str, float]:
+        """Returns `depth_metrics` without scaling."""
+        return self._of(self.p, 1.0)
+
+    def scaled_errors(self) -> dict[str, float]:
+        """Returns `depth_metrics` after median scaling."""
+        p = self.p
+        if not p.size:
+            return self.errors()
+        if not (p.min() > 0 and p.max() < np.inf):
+            p = np.where(p == np.inf, self.limits[1], np.where(p > 0, p, self.limits[0]))
+        scale = lower_median(self.g) / lower_median(p)
+        return self._of(p * scale, scale)
+
+    def _of(self, p: Float64, scale: float) -> dict[str, float]:
+        n = p.size
+        if not n:
+            return {name: float("nan") for name in (*METRICS, "scale")} | {"n": 0, "coverage": 0.0}
+        g, p = self.g, np.clip(p, *self.limits)
+        difference, quotient = p - g, p / g
+        relative, logarithm = difference / g, np.log(quotient)
+        ratio = np.maximum(g / p, quotient)
+        # Sums of products by `dot`: no array in between.
+        return {
+            "abs_rel": float(np.abs(relative).sum() / n),
+            "sq_rel": float(relative.dot(difference) / n),
+            "rmse": math.sqrt(difference.dot(difference) / n),
+            "rmse_log": math.sqrt(logarithm.dot(logarithm) / n),
+            "delta1": np.count_nonzero(ratio < DELTA1_RATIO) / n,
+            "delta2": np.count_nonzero(ratio < DELTA1_RATIO**2) / n,
+            "delta3": np.count_nonzero(ratio < DELTA1_RATIO**3) / n,
+            "scale": scale,
+            "n": n,
+            "coverage": self.coverage,
+        }
+
+    def range_errors(self, edges_m: Sequence[float]) -> list[dict[str, float]]:
+        """Returns the errors by range."""
+        g, bins = self.g, len(edges_m) - 1
+        error = np.abs(np.clip(self.p, *self.limits) - g)
+        inside = (g >= edges_m[0]) & (g < edges_m[-1])
+        g, error = kept(g, inside), kept(error, inside)
+        place = np.zeros(g.size, np.uint8)
+        for edge in edges_m[1:-1]:  # for so few bins faster than a search for every pixel
+            place += (g >= edge).view(np.uint8)
+        where = place.astype(np.intp)
+        n = np.bincount(where, minlength=bins)
+        with np.errstate(invalid="ignore"):  # an empty bin has no mean
+            mae = np.bincount(where, error, bins) / n
+            abs_rel = np.bincount(where, error / g, bins) / n
+        return [
+            {
+                "from_m": float(edges_m[i]),
+                "to_m": float(edges_m[i + 1]),
+                "n": int(n[i]),
+                "mae": float(mae[i]),
+                "abs_rel": float(abs_rel[i]),
+            }
+            for i in range(bins)
+        ]
+
+
+def kept(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     """Returns `values[mask]` as a row; without the copy where the mask keeps everything."""
-    return values.ravel() if mask.all() else values[mask]
+    # `take` is several times faster than a mask.
+    return values.ravel() if mask.all() else values.ravel().take(np.flatnonzero(mask))
 
 
 RANGE_EDGES_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
@@ -121,30 +202,7 @@ def range_errors(
     Returns:
         For each bin `from_m`, `to_m`, `n` (pixels), `mae` [m] and `abs_rel`, NaN if n is 0.
     """
-    valid = scored_pixels(truth, min_depth_m, max_depth_m) & ~np.isnan(prediction)
-    g = truth[valid].astype(np.float64)
-    p = np.clip(prediction[valid].astype(np.float64), min_depth_m, max_depth_m)
-    edges = np.asarray(edges_m)
-    inside = (g >= edges[0]) & (g < edges[-1])
-    g, error = g[inside], np.abs(p[inside] - g[inside])
-    bins = len(edges) - 1
-    place = np.zeros(g.size, np.intp)
-    for edge in edges[1:-1]:  # for so few bins faster than a search for every pixel
-        place += g >= edge
-    n = np.bincount(place, minlength=bins)
-    with np.errstate(invalid="ignore"):  # an empty bin has no mean
-        mae = np.bincount(place, error, bins) / n
-        abs_rel = np.bincount(place, error / g, bins) / n
-    return [
-        {
-            "from_m": float(edges[i]),
-            "to_m": float(edges[i + 1]),
-            "n": int(n[i]),
-            "mae": float(mae[i]),
-            "abs_rel": float(abs_rel[i]),
-        }
-        for i in range(bins)
-    ]
+    return _Known.of(truth, prediction, (min_depth_m, max_depth_m)).range_errors(edges_m)
 
 
 def mean_range_errors(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
@@ -187,6 +245,19 @@ def scored_pixels(truth: Float32, min_depth_m: float, max_depth_m: float) -> np.
     inside = np.asarray(truth > min_depth_m)
     inside &= truth < max_depth_m
     return inside
+
+
+def scored_places(truth: Float32, min_depth_m: float, max_depth_m: float) -> npt.NDArray[np.intp]:
+    """Returns int[n]: the flat indices of `scored_pixels`.
+
+    Args:
+        truth: float32[H,W], true depth [m].
+        min_depth_m: Lower end of the range [m].
+        max_depth_m: Upper end of the range [m].
+    """
+    above = np.flatnonzero(truth > min_depth_m)
+    # Lidar has few points: the other end of the range is looked at for those alone.
+    return kept(above, truth.ravel()[above] < max_depth_m)
 
 
 def within_delta1(truth: Float32, prediction: Float32) -> np.ndarray:

@@ -16,7 +16,7 @@ from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ego_vehicle import VehicleBox
 from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
-from rosam_core.evaluation.metrics import scored_pixels
+from rosam_core.evaluation.metrics import scored_places
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
@@ -131,7 +131,8 @@ def score_drives(
             if truth is None:
                 without_truth += 1
                 continue
-            if not scored_pixels(truth, min_depth_m, max_depth_m).any():
+            scored = scored_places(truth, min_depth_m, max_depth_m)
+            if not scored.size:
                 raise ValueError(
                     f"no pixel has a true depth between {min_depth_m:g} and {max_depth_m:g} m: "
                     "is its scan empty?"
@@ -145,7 +146,7 @@ def score_drives(
             height = camera_height(frame)
         limits = (min_depth_m, max_depth_m)
         score = score_image(
-            frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries
+            frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries, scored
         )
         depth = sized_to(prediction.depth, truth)
         change = meter.of(frame, truth, depth, drive, scene)
@@ -154,6 +155,7 @@ def score_drives(
         T = frame.T_world_camera
         about = (scene, frame.camera_name, frame.stamp_ns, frame.condition, frame.camera)
         digest.update(repr((*about, None if T is None else T.round(9).tolist())).encode())
+        del frame, truth, prediction, flipped, depth  # the next frame takes their memory
     if not found.scores:
         if found.skipped:
             raise ValueError(

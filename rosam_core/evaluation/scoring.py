@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rosam_core.evaluation.boundaries import boundary_scores, mean_boundaries
 from rosam_core.evaluation.calibration import Reliability, ause
@@ -16,11 +17,12 @@ from rosam_core.evaluation.flicker import mean_flicker
 from rosam_core.evaluation.intervals import scene_interval
 from rosam_core.evaluation.metrics import (
     depth_metrics,
+    image_errors,
+    kept,
     mean_metrics,
     mean_range_errors,
-    range_errors,
     resize_align_corners,
-    scored_pixels,
+    scored_places,
     within_delta1,
 )
 from rosam_core.geometry.projection import sparse_depth
@@ -120,6 +122,7 @@ def score_image(
     scene: str = "",
     flipped: DepthPrediction | None = None,
     lidar_boundaries: bool = False,
+    scored: npt.NDArray[np.intp] | None = None,
 ) -> ImageScore:
     """Scores one prediction, metric and median-scaled, with its confidence and the baseline.
 
@@ -133,11 +136,12 @@ def score_image(
         scene: Drive or scene the frame belongs to.
         flipped: The prediction with flip post-processing, or None.
         lidar_boundaries: Score boundaries where the truth is sparse, too.
+        scored: `scored_places` of the truth, if the caller has them.
     """
     height, width = truth.shape
     limits = (min_depth_m, max_depth_m)
     # Of lidar a few thousand of a million pixels: everything below is done with those alone.
-    scored = np.flatnonzero(scored_pixels(truth, *limits))
+    scored = scored_places(truth, *limits) if scored is None else scored
     whole, certainty = (sized_to(a, truth) for a in (prediction.depth, prediction.confidence))
     g, depth, confidence = (values.ravel()[scored] for values in (truth, whole, certainty))
     other = None if flipped is None else sized_to(flipped.depth, truth).ravel()[scored]
@@ -145,11 +149,12 @@ def score_image(
     if camera_height_m is not None:
         view = frame.camera.scaled_to(width, height)
         flat = flat_ground_depth(view, camera_height_m, FLAT_GROUND_CAP_M).ravel()[scored]
-    known = np.flatnonzero(~np.isnan(depth))
-    known_g = g[known]
-    clamped = np.clip(depth[known], *limits)  # +Inf becomes the end of the range
-    c = np.clip(confidence[known], 0, 1)
+    known = ~np.isnan(depth)
+    known_g, known_depth, c = (kept(values, known) for values in (g, depth, confidence))
+    clamped = np.clip(known_depth, *limits)  # +Inf becomes the end of the range
+    c = np.clip(c, 0, 1)
     error = np.abs(clamped - known_g) / known_g
+    metric, scaled, ranges = image_errors(g, depth, *limits)
     boundaries = None
     if frame.depth is not None or lidar_boundaries:
         boundaries = boundary_scores(truth, whole, *limits, frame.instances, lidar_boundaries)
@@ -157,13 +162,13 @@ def score_image(
         condition=frame.condition,
         camera_name=frame.camera_name,
         stamp_ns=frame.stamp_ns,
-        metric=depth_metrics(g, depth, *limits),
-        scaled=depth_metrics(g, depth, *limits, median_scale=True),
+        metric=metric,
+        scaled=scaled,
         flat=None if flat is None else depth_metrics(g, flat, *limits),
         flat_scaled=None if flat is None else depth_metrics(g, flat, *limits, True),
         reliability=Reliability.of(c, within_delta1(known_g, clamped)),
         ause=ause(error, c) if np.isfinite(c).any() else float("nan"),
-        ranges=range_errors(g, depth, *limits),
+        ranges=ranges,
         scene=scene,
         flipped=None if other is None else depth_metrics(g, other, *limits),
         flipped_scaled=None if other is None else depth_metrics(g, other, *limits, True),

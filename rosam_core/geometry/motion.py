@@ -15,7 +15,11 @@ def moved(points: Float32 | Float64, T_to_from: Float64) -> Float32:
         points: [N,3] [m].
         T_to_from: float64[4,4].
     """
-    return (points @ T_to_from[:3, :3].T + T_to_from[:3, 3]).astype(np.float32)
+    if not len(points):
+        return np.zeros((0, 3), np.float32)
+    # A quarter of the time of numpy's product with so short an axis.
+    there = cv2.transform(points.astype(np.float64)[None], T_to_from[:3])
+    return np.asarray(there[0], np.float32)
 
 
 def moved_sweep(

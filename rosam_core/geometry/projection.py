@@ -53,7 +53,8 @@ def points_in_view(
     """
     x, y, z = points.T  # by column, see project_points
     finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z)
-    points = points[np.flatnonzero(finite & (z > min_depth_m))]
+    # `take` of rows is several times faster than an index.
+    points = points.take(np.flatnonzero(finite & (z > min_depth_m)), axis=0)
     if any(camera.distortion) and camera.distortion_model != "equidistant":
         # A polynomial distortion folds far-off points back into the image: keep a cone with
         # 30 % margin around the undistorted view.
@@ -66,7 +67,7 @@ def points_in_view(
     inside = (u > border_px) & (u < camera.width - border_px)
     inside &= (v > border_px) & (v < camera.height - border_px)
     kept = np.flatnonzero(inside)
-    return points[kept], pixels[kept]
+    return points.take(kept, axis=0), pixels.take(kept, axis=0)
 
 
 def sparse_depth(
@@ -94,10 +95,10 @@ def sparse_depth(
     if rounding not in ("nearest", "floor"):
         raise ValueError(f"rounding must be 'nearest' or 'floor', got {rounding!r}")
     points, pixels = points_in_view(points, camera, min_depth_m, border_px)
-    cells = (np.floor(pixels) if rounding == "floor" else np.rint(pixels)).astype(np.int64)
-    columns = np.clip(cells[:, 0], 0, camera.width - 1)
-    rows = np.clip(cells[:, 1], 0, camera.height - 1)
+    u, v = (np.floor if rounding == "floor" else np.rint)(pixels.T).astype(np.intp)
+    if border_px < 1:  # otherwise no rounding leaves the image
+        u, v = np.clip(u, 0, camera.width - 1), np.clip(v, 0, camera.height - 1)
     depth = np.full(camera.height * camera.width, np.nan, dtype=np.float32)
     # fmin takes the point over the NaN that is there; one flat index is ufunc.at's fast path.
-    np.fmin.at(depth, rows * camera.width + columns, points[:, 2].astype(np.float32))
+    np.fmin.at(depth, v * camera.width + u, points[:, 2].astype(np.float32))
     return depth.reshape(camera.height, camera.width)
