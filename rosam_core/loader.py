@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -11,6 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+log = logging.getLogger(__name__)
+
+MOST_DAMAGED = 8
+"""After so many unreadable samples in a row training ends: then more than a file is wrong."""
 
 
 class Samples(Protocol):
@@ -77,13 +84,30 @@ def to_device(
 
 
 class _Samples(Dataset[dict[str, Any]]):
-    """Torch's view of samples; adds nothing."""
+    """Torch's view of samples; in place of one that cannot be read comes the one after it.
+
+    So sample `p` still depends on the files and on `p` only. Each is named and counted.
+    """
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
+        self._left_out = multiprocessing.Value("q", 0)  # of all loader processes
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        return self.samples[position]
+        for place in range(position, position + MOST_DAMAGED - 1):
+            try:
+                return self.samples[place]
+            except (ValueError, OSError) as error:
+                with self._left_out:
+                    self._left_out.value += 1
+                    count = self._left_out.value
+                log.warning(
+                    "sample %s is left out, the next one comes instead (%d times so far): %s",
+                    self.samples.name(place),
+                    count,
+                    error,
+                )
+        return self.samples[position + MOST_DAMAGED - 1]
 
 
 class _Positions:

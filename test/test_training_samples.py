@@ -261,6 +261,46 @@ def test_missing_and_wrong_files_are_named(copied):
         drive.depth(2)
 
 
+def test_half_a_picture_is_no_picture(copied):
+    """A decoder paints the part of a JPEG that is missing grey and says nothing."""
+    folder = copied / "drive_000000"
+    drive = DriveIndex.read(folder)
+    whole = drive.image("night", 1)
+    (folder / "images/night/000001.png").unlink()
+    path = folder / "images/night/000001.jpg"
+    cv2.imwrite(str(path), whole)
+    assert drive.image("night", 1).shape == whole.shape
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"000001\.jpg cannot be read.*truncated"):
+        drive.image("night", 1)
+
+
+def test_training_names_and_counts_a_damaged_picture_and_goes_on(copied, caplog):
+    pytest.importorskip("torch")
+    from rosam_core.loader import batches
+
+    drives = find_training_drives(copied)
+    whole = samples(drives)
+    damaged = next(p for p in range(12) if whole.name(p) == "drive_000001/000002")
+    for path in (copied / "drive_000001/images").glob("*/000002.png"):
+        path.write_bytes(path.read_bytes()[:500])
+    with caplog.at_level("WARNING"):
+        stream = batches(samples(drives), 0, 12, workers=0)
+        first = next(stream)
+        next(stream)
+    expected = whole[damaged + 1]["image"]
+    np.testing.assert_array_equal(first["image"][damaged].numpy(), expected)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "drive_000001/000002 is left out" in said[0]
+    assert "000002.png cannot be read" in said[0]
+    assert "(2 times so far)" in said[1]
+    for path in copied.glob("*/images/*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be read"):
+        next(batches(samples(drives), 0, 2, workers=0))
+
+
 def test_repainted_objects_keep_their_depth(drives):
     without = dataclasses.replace(PLAIN, crop=(1.0, 1.0))
     painted = dataclasses.replace(without, repaint=1.0, repaint_share=1.0)

@@ -24,6 +24,7 @@ from rosam_core.drives.augmentation import (
     random_look,
     random_view,
 )
+from rosam_core.drives.image_files import read_image
 from rosam_core.drives.repainting import repaint_objects
 from rosam_core.types import Camera, Float32, UInt8, UInt16
 
@@ -88,13 +89,13 @@ class DriveIndex:
         for suffix in (".jpg", ".png"):
             path = stem.with_suffix(suffix)
             if path.is_file():
-                return _sized(_read(path, cv2.IMREAD_COLOR_RGB), self.camera, path)
+                return _sized(read_image(path), self.camera, path)
         raise FileNotFoundError(f"no image {stem}.jpg or .png: is the drive complete?")
 
     def depth(self, frame: int) -> Float32:
         """Returns float32[H,W] [m]: +Inf = sky or beyond, NaN = unknown."""
         path = self.folder / "depth" / f"{frame:06d}.png"
-        stored = _sized(_read(path, cv2.IMREAD_UNCHANGED), self.camera, path)
+        stored = _sized(_read(path), self.camera, path)
         depth = stored.astype(np.float32) / np.float32(256)
         depth[stored == 65535] = np.inf
         depth[stored == 0] = np.nan
@@ -103,7 +104,7 @@ class DriveIndex:
     def instances(self, frame: int) -> UInt16:
         """Returns uint16[H,W], object ids, 0 = none."""
         path = self.folder / "instances" / f"{frame:06d}.png"
-        return _sized(_read(path, cv2.IMREAD_UNCHANGED), self.camera, path).astype(np.uint16)
+        return _sized(_read(path), self.camera, path).astype(np.uint16)
 
 
 def find_training_drives(root: str | Path) -> list[DriveIndex]:
@@ -348,8 +349,9 @@ class ValidationSamples:
         return depth_sample(image, depth, focal, self.target)
 
 
-def _read(path: Path, flags: int) -> npt.NDArray[Any]:
-    stored = cv2.imread(str(path), flags)
+def _read(path: Path) -> npt.NDArray[Any]:
+    """Returns a PNG as it is stored; a checksum in it tells damage."""
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise FileNotFoundError(
             f"cannot read {path}: missing or truncated; is the drive complete?"
