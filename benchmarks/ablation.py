@@ -134,13 +134,13 @@ class Benchmark:
 
     def work(self, jobs: int) -> None:
         """Renders, trains and scores whatever has no row."""
-        left = [self.run_of(n, s) for s in self.seeds for n in self.ablations]
-        left = [run for run in left if not self.is_done(run)]
+        runs = [self.run_of(n, s) for s in self.seeds for n in self.ablations]
+        left = [run for run in {r.label: r for r in runs}.values() if not self.is_done(run)]
         if not left:
             return
         self.make_data(jobs)
         self.rows.mkdir(parents=True, exist_ok=True)
-        seeds = sorted({run.seed for run in left})
+        seeds = sorted({run.seed for run in left} - {0})  # the stage of seed 0 is made for all
         with (
             concurrent.futures.ThreadPoolExecutor(jobs) as pool,
             tqdm(total=len(left) + len(seeds), unit="run", desc="runs") as bar,

@@ -33,7 +33,7 @@ def write_drive(
     Args:
         folder: Where it goes; made if missing.
         recipe: What to render.
-        progress: Called with 1 after each frame.
+        progress: Called with the number of frames after each; once if there is nothing to do.
         schedule: One condition a frame: only that one is rendered of each frame, and
             `SyntheticDrive(folder, "recorded")` reads it.
         device: A torch device.
@@ -51,6 +51,11 @@ def write_drive(
         (folder / "images" / name).mkdir(parents=True, exist_ok=True)
     for name in ("depth", "instances", *(("lidar",) if recipe.lidar else ())):
         (folder / name).mkdir(exist_ok=True)
+    if (folder / "drive.json").is_file() and all(
+        _is_complete(folder, recipe, i, _names(recipe, i, schedule)) for i in range(recipe.frames)
+    ):
+        progress(recipe.frames if indices is None else len(indices))
+        return
     k, (width, height) = recipe.supersample, recipe.size
     world = _world(recipe, recipe.size)
     fine = world
@@ -58,7 +63,7 @@ def write_drive(
         fine = _world(recipe, (width * k, height * k))
     renderer = Renderer(device)
     for index in range(recipe.frames) if indices is None else indices:
-        names = recipe.conditions if schedule is None else (schedule[index],)
+        names = _names(recipe, index, schedule)
         if not _is_complete(folder, recipe, index, names):
             _write_frame(folder, recipe, renderer, world, fine, index, names)
         progress(1)
@@ -67,6 +72,11 @@ def write_drive(
             left_over.unlink(missing_ok=True)
         described = json.dumps(_describe(recipe, world, schedule))
         disk.save_atomically(folder / "drive.json", described.encode())
+
+
+def _names(recipe: DriveRecipe, index: int, schedule: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the conditions that a frame is rendered in."""
+    return recipe.conditions if schedule is None else (schedule[index],)
 
 
 def _world(recipe: DriveRecipe, size: tuple[int, int]) -> World:
