@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
+import numpy.typing as npt
 
-from rosam_core.drives.training_samples import ValidationSamples
 from rosam_core.evaluation import calibration
-from rosam_core.types import Float32
+from rosam_core.evaluation.metrics import lower_median, scored_pixels, within_delta1
+from rosam_core.types import CONDITIONS, DepthPrediction, Float32, Frame
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rosam_core.drives.base import Drive
+    from rosam_core.drives.training_samples import ValidationSamples
+    from rosam_core.evaluation.ground_truth import GroundTruth
 
 LOG_RATIO = math.log(1.25)
+PIXELS_PER_IMAGE = 2000
+RANGE_M = (0.1, 80.0)  # of the truth, as `rosam eval` has it by default
+
+Outcomes = Mapping[str, "tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]"]
+"""Confidences and whether the depth was within 25 %, by condition."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TemperatureFit:
-    """Result of `fit_temperature`.
+    """How well a confidence fits before and after its temperature was fitted.
 
     Attributes:
         temperature: Factor of b.
@@ -37,9 +50,8 @@ class TemperatureFit:
         return dataclasses.asdict(self)
 
 
-@torch.no_grad()
 def fit_temperature(
-    student: nn.Module, samples: ValidationSamples, pixels_per_image: int = 2000
+    student: nn.Module, samples: ValidationSamples, pixels_per_image: int = PIXELS_PER_IMAGE
 ) -> TemperatureFit:
     """Fits the factor of b on held-out frames, every image with the same weight.
 
@@ -51,11 +63,14 @@ def fit_temperature(
     Raises:
         ValueError: No frame has a pixel with depth.
     """
+    import torch
+
     rng = np.random.default_rng(0)
     errors, scales = [], []
     for number in range(len(samples)):
         sample = samples[number]
-        output = student(torch.from_numpy(sample["image"])[None].float() / 255)
+        with torch.no_grad():
+            output = student(torch.from_numpy(sample["image"])[None].float() / 255)
         valid = np.flatnonzero(sample["valid"])
         if not valid.size:
             continue
@@ -75,13 +90,103 @@ def fit_to_errors(error: Float32, b: Float32) -> TemperatureFit:
         error: float[n], |log d - log d*|.
         b: float[n], predicted Laplace scale.
     """
-    correct = error < LOG_RATIO
     confidence = 1 - np.exp(-LOG_RATIO / b.astype(np.float64))
+    return fit_to_outcomes(confidence, error < LOG_RATIO)
+
+
+def fit_to_outcomes(
+    confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]
+) -> TemperatureFit:
+    """Fits the temperature to what became of each stated confidence.
+
+    Args:
+        confidence: float64[n] in [0, 1].
+        correct: bool[n], the depth was within 25 %.
+    """
     temperature = calibration.fit_temperature(confidence, correct)
+    return judged(confidence, correct, temperature)
+
+
+def judged(
+    confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_], temperature: float
+) -> TemperatureFit:
+    """Returns how well confidences fit with a given temperature; for the arguments see above."""
     after = calibration.tempered(confidence, temperature)
     return TemperatureFit(
         temperature,
         float(calibration.expected_calibration_error(confidence, correct)),
         float(calibration.expected_calibration_error(after, correct)),
-        int(error.size),
+        int(confidence.size),
     )
+
+
+def outcomes_on_drives(
+    predict: Callable[[Frame], DepthPrediction],
+    places: Sequence[tuple[Drive, int]],
+    ground_truth: GroundTruth,
+    is_metric: bool,
+    pixels_per_image: int = PIXELS_PER_IMAGE,
+) -> tuple[Outcomes, dict[str, int]]:
+    """Returns what a model's confidences came to on drives, and the images of each condition.
+
+    Of every image the same number of pixels counts, at random, with repetition where lidar is
+    sparse, so that every image weighs the same.
+
+    Args:
+        predict: The model, at the size of the image.
+        places: Frames: drive and index.
+        ground_truth: Makes the truth.
+        is_metric: Judge the metres as they are; otherwise after median scaling, image by image.
+        pixels_per_image: How many pixels.
+
+    Raises:
+        ValueError: No frame has a true depth in range.
+    """
+    from rosam_core.evaluation.scoring import sized_to
+
+    rng = np.random.default_rng(0)
+    found: dict[str, list[tuple[Any, Any]]] = {}
+    for drive, index in places:
+        frame = drive[index]
+        truth = ground_truth.of(frame, drive)
+        if truth is None:
+            continue
+        prediction = predict(frame)
+        depth, confidence = (
+            sized_to(values, truth).ravel() for values in (prediction.depth, prediction.confidence)
+        )
+        known = scored_pixels(truth, *RANGE_M).ravel() & ~np.isnan(depth) & ~np.isnan(confidence)
+        scored = np.flatnonzero(known)
+        if not scored.size:
+            continue
+        g, p = truth.ravel()[scored], depth[scored]
+        if not is_metric:
+            p = p * (lower_median(g) / lower_median(p))
+        correct = within_delta1(g, np.clip(p, *RANGE_M))
+        kept = rng.integers(0, scored.size, pixels_per_image)
+        stated = np.clip(confidence[scored].astype(np.float64), 0, 1)
+        found.setdefault(frame.condition, []).append((stated[kept], correct[kept]))
+    if not found:
+        raise ValueError(
+            f"none of {len(places)} frames has a true depth between {RANGE_M[0]:g} and "
+            f"{RANGE_M[1]:g} m, so there is nothing to calibrate against: take a drive with "
+            "lidar or exact depth"
+        )
+    outcomes = {
+        name: (np.concatenate([c for c, _ in own]), np.concatenate([y for _, y in own]))
+        for name in CONDITIONS
+        if (own := found.get(name))
+    }
+    return outcomes, {name: len(found[name]) for name in outcomes}
+
+
+def fit_by_condition(outcomes: Outcomes) -> dict[str, TemperatureFit]:
+    """Fits one temperature to all conditions; returns how it fits `all` and each of them.
+
+    Args:
+        outcomes: See `outcomes_on_drives`; every image weighs the same, whatever its condition.
+    """
+    confidence, correct = (np.concatenate([own[i] for own in outcomes.values()]) for i in (0, 1))
+    overall = fit_to_outcomes(confidence, correct)
+    fits = {name: judged(*own, overall.temperature) for name, own in outcomes.items()}
+    return {**fits, "all": overall}

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a student from a recipe",
     "eval": "score a model on a drive, by condition",
     "export": "turn a checkpoint into an ONNX model with its card",
+    "calibrate": "fit the confidence of a model to a drive whose depth is known",
     "weights": "turn a published checkpoint into one of ours",
     "engine": "build, list, check and remove TensorRT engines",
     "quantize": "turn a model into one of 8 bits, and measure what that costs",

@@ -1,0 +1,166 @@
+"""`rosam calibrate`: fit the confidence of a model to a drive whose depth is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rosam_core.commands.drive_options import (
+    add_source_arguments,
+    add_view_arguments,
+    drive_options,
+)
+from rosam_core.types import CONDITIONS
+
+if TYPE_CHECKING:
+    from rosam_core.calibrate import TemperatureFit
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `rosam calibrate`."""
+    parser.set_defaults(wrong_arguments=parser.error)
+    add = parser.add_argument
+    add("model", type=Path, help="an .onnx model, or a checkpoint of `rosam train`")
+    add(
+        "drive",
+        type=Path,
+        help="drives with exact depth or lidar that no training has seen; anything `rosam eval` "
+        "reads",
+    )
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the .onnx file to write, with its card (default: the model itself; a checkpoint "
+        "needs one)",
+    )
+    add("--condition", action="append", choices=CONDITIONS, help="only this one; may be repeated")
+    add(
+        "--limit",
+        type=int,
+        default=400,
+        metavar="N",
+        help="at most so many frames, at random from the drives (default: 400)",
+    )
+    add("--dry-run", action="store_true", help="only say what would be written")
+    add("--threads", type=int, default=0, help="of the engine; 0 = one per core")
+    add("--json", action="store_true", help="print the figures as JSON")
+    add_source_arguments(parser)
+    add_view_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits, writes and reports."""
+    if args.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {args.limit}")
+    is_checkpoint = args.model.suffix != ".onnx"
+    output = args.output or (None if is_checkpoint else args.model)
+    if output is None:
+        args.wrong_arguments("a checkpoint needs -o OUTPUT.onnx")
+    if output.suffix != ".onnx":
+        raise ValueError(f"-o {output}: name an .onnx file")
+    with tempfile.TemporaryDirectory() as scratch:
+        model = args.model
+        if is_checkpoint:
+            from rosam_core.export import export_checkpoint
+
+            model = Path(scratch) / output.name
+            export_checkpoint(args.model, model, name=output.stem)
+        return _calibrate(args, model, output)
+
+
+def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
+    from tqdm import tqdm
+
+    from rosam_core.calibrate import fit_by_condition, outcomes_on_drives
+    from rosam_core.drives.opening import find_kind, open_drives
+    from rosam_core.engines.registry import load_engine
+    from rosam_core.evaluation.ground_truth import GroundTruth
+    from rosam_core.evaluation.protocol import truth_options
+    from rosam_core.recalibrate import recalibrate
+    from rosam_core.runtime.pipeline import DepthPipeline
+
+    kind = find_kind(args.drive) if args.kind == "auto" else args.kind
+    drives = open_drives(args.drive, kind, args.condition or (), drive_options(args))
+    wanted = set(args.condition or CONDITIONS)
+    places = [
+        (drive, index)
+        for drive in drives
+        for index in range(len(drive))
+        if drive.glance(index).condition in wanted
+    ]
+    if not places:
+        raise ValueError(f"{args.drive} has no frame of {', '.join(sorted(wanted))}")
+    if args.limit < len(places):
+        # At random: every n-th frame of synthetic drives is often of one condition.
+        chosen = np.random.default_rng(0).choice(len(places), args.limit, replace=False)
+        places = [places[i] for i in sorted(chosen)]
+    engine = load_engine(model, "onnx-cpu", args.threads)
+    try:
+        pipeline, card = DepthPipeline(engine), engine.card
+        with tqdm(places, unit="frame", disable=None, file=sys.stderr) as bar:
+            outcomes, images = outcomes_on_drives(
+                lambda frame: pipeline.predict(frame.image, frame.camera),
+                bar,  # type: ignore[arg-type]  # which iterates over the places
+                GroundTruth(truth_options(kind)),
+                card.is_metric,
+            )
+    except ValueError as error:
+        raise ValueError(f"{args.drive}: {error}") from error
+    finally:
+        engine.close()
+    fits = fit_by_condition(outcomes)
+    overall = fits["all"]
+    report: dict[str, Any] = {
+        **overall.as_dict(),
+        "images": sum(images.values()),
+        "drives": args.drive.resolve().name,
+        "scaling": "metric" if card.is_metric else "median-scaled",
+        "conditions": {
+            name: {"images": n, "ece_before": fits[name].ece_before, "ece": fits[name].ece}
+            for name, n in images.items()
+        },
+    }
+    gone: list[str] = []
+    if not args.dry_run:
+        new = recalibrate(model, overall.temperature, output, report)
+        gone = sorted(set(card.results) - set(new.results))
+    if args.json:
+        written = None if args.dry_run else str(output)
+        print(json.dumps({**report, "output": written, "sections_left_out": gone}, indent=2))
+        return 0
+    print(_table(fits, images))
+    stated = card.confidence_temperature
+    print(
+        f"b x {overall.temperature:.3f} (in all {stated * overall.temperature:.3f}), fitted on "
+        f"{report['images']} images of {args.drive}, {report['scaling']}"
+    )
+    if args.dry_run:
+        print("nothing written (--dry-run)")
+        return 0
+    print(f"{output} and its card")
+    if gone:
+        print(
+            f"left out of the card: {', '.join(gone)}, measured with the former confidence; "
+            "measure again, then rosam export --update-card"
+        )
+    return 0
+
+
+def _table(fits: dict[str, TemperatureFit], images: dict[str, int]) -> str:
+    from rosam_core.evaluation.scoring import format_table
+
+    rows = [["condition", "images", "ECE before", "ECE after"]]
+    for name, fit in fits.items():
+        if name == "all" and len(fits) == 2:
+            continue
+        n = images.get(name, sum(images.values()))
+        rows.append([name, str(n), f"{fit.ece_before:.3f}", f"{fit.ece:.3f}"])
+    return format_table(rows, left=(0,))
