@@ -38,6 +38,9 @@ from rosam_core.recipe import Recipe, VideoOptions
 
 log = logging.getLogger(__name__)
 
+STRETCH_TOLERANCE = 1.06
+"""Pixels so much wider than high, or higher than wide, are no matter: aspects are trained to 6 %."""
+
 
 def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
     """Returns the samples to train on, and those to validate with, None if none are named.
@@ -69,6 +72,7 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
         neighbour_looks=False,
         seed=recipe.seed,
     )
+    _warn_of_stretching(recorded)
     samples = VideoSamples(recorded)
     if _needs_poses(recipe) and not samples.is_metric:
         raise ValueError(
@@ -130,6 +134,21 @@ def create_method(
     if isinstance(options, RosamOptions):
         return RosamDepth(student, teacher, day, options, focal).to(device)
     return RealAdaptation(student, teacher, day, options).to(device)
+
+
+def _warn_of_stretching(recorded: RecordedSamples) -> None:
+    width, height = recorded.size
+    for (w, h), ratio in recorded.stretched().items():
+        if max(ratio, 1 / ratio) <= STRETCH_TOLERANCE:
+            continue
+        rows = max(round((width * height * h / w) ** 0.5 / 32), 2) * 32
+        columns = max(round(rows * w / h / 32), 2) * 32
+        log.warning(
+            "images of %dx%d are stretched to %dx%d, their pixels %.2f times as wide as high, but "
+            "the node and rosam eval keep the shape: use data.width=%d data.height=%d, or "
+            "data.video.view.resize=crop",
+            *(w, h, width, height, ratio, columns, rows),
+        )
 
 
 def _needs_poses(recipe: Recipe) -> bool:

@@ -214,7 +214,8 @@ def test_depth_waits_while_the_pose_network_warms_up():
     for step, is_still in ((2, True), (3, False)):
         trained.zero_grad()
         total(trained.losses(batch_of_a_wall(), step)).backward()
-        assert (trained.student.log_depth.grad == 0) == is_still
+        gradient = trained.student.log_depth.grad
+        assert gradient is None if is_still else gradient != 0
         assert trained.pose.motion.grad[3] != 0
 
 
@@ -278,7 +279,7 @@ def test_pose_network_starts_near_no_motion_and_knows_which_frame_is_which():
         forward = network(first, second)
         others = [network(*pair) for pair in ((second, first), (first, first), (second, second))]
     assert forward.shape == (1, 6)
-    assert forward.abs().max() < 0.05
+    assert forward.abs().max() < 0.1
     assert all((forward - other).abs().max() > 1e-7 for other in others)
 
 

@@ -129,6 +129,18 @@ class RecordedSamples:
             )
         self._epoch: tuple[int, npt.NDArray[np.int64]] | None = None
 
+    def stretched(self) -> dict[tuple[int, int], float]:
+        """Returns how much wider pixels become than high, by the size of the drives' images.
+
+        1 keeps their shape, as the runtime does: what is trained on stretched pictures meets
+        others when it runs.
+        """
+        if self.view.resize != "stretch":
+            return {}
+        cameras = [target.drive.glance(target.index).camera for target in self.targets]
+        width, height = self.size
+        return {(c.width, c.height): width / c.width / (height / c.height) for c in cameras}
+
     def __len__(self) -> int:
         """Returns the number of frames: one epoch."""
         return len(self.targets)

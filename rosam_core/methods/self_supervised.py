@@ -75,13 +75,12 @@ class SelfSupervised(nn.Module):
 
         Args:
             batch: See the class.
-            step: While less than `pose_warmup_steps`, the student gets gradients of zero.
+            step: While less than `pose_warmup_steps`, the student gets no gradients.
         """
         clean = batch["clean"]
-        scales = self.student(batch["image"])["scales"]
-        if self.pose is not None and step < self.options.pose_warmup_steps:
-            # Not only detached: a parameter without a gradient is an error of several processes.
-            scales = [(d.detach() + 0 * d, b.detach() + 0 * b) for d, b in scales]
+        waits = self.pose is not None and step < self.options.pose_warmup_steps
+        with torch.set_grad_enabled(not waits):
+            scales = self.student(batch["image"])["scales"]
         terms = {}
         if self.pose is None:
             batch = _with_posed_sources_only(batch)

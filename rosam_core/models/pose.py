@@ -11,8 +11,12 @@ from torch.nn import functional
 from rosam_core.models.common import ImageNormalisation, load_encoder
 from rosam_core.models.resnet18 import ENCODER_CHANNELS, ResNet18Encoder
 
-OUTPUT_SCALE = 0.01
-"""Of the six numbers, so that training starts from next to no motion."""
+ROTATION_SCALE, TRANSLATION_SCALE = 0.01, 0.1
+"""Of the three numbers each [rad, m], so that training starts from next to no motion.
+
+The published 0.01 for both is for a translation without unit. A car drives a metre from frame to
+frame: the network's own numbers would have to grow to 100, which took thousands of steps.
+"""
 
 
 class PoseNetwork(nn.Module):
@@ -67,7 +71,8 @@ class PoseNetwork(nn.Module):
             both = functional.interpolate(both, scale_factor=self.scale, mode="area")
         raw: Tensor = self.head(self.encoder(both)[-1])
         # The rotation's matrix needs more than bfloat16's 8 bits.
-        return OUTPUT_SCALE * raw.float().mean(dim=(-2, -1))
+        rotation, translation = raw.float().mean(dim=(-2, -1)).chunk(2, dim=1)
+        return torch.cat([ROTATION_SCALE * rotation, TRANSLATION_SCALE * translation], dim=1)
 
 
 def _for_two_images(conv: nn.Conv2d, is_random: bool) -> nn.Conv2d:
