@@ -39,7 +39,7 @@ from rosam_core.recipe import Recipe, VideoOptions
 log = logging.getLogger(__name__)
 
 STRETCH_TOLERANCE = 1.06
-"""Pixels so much wider than high, or higher than wide, are no matter: aspects are trained to 6 %."""
+"""Pixels so much wider than high, or the other way, are no matter: synthetic views vary by 6 %."""
 
 
 def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:

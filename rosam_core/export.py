@@ -122,7 +122,7 @@ def export_checkpoint(
         results: Measured figures for the card.
         name: Name on the card; that of the file if None.
         licence: SPDX identifier of the weights.
-        training_data: In words; the names and conditions of the drives if None.
+        training_data: In words; the drives' name, the method and what it started from if None.
 
     Raises:
         ValueError: A wrong size or temperature, or ONNX Runtime does not equal torch.
@@ -157,7 +157,7 @@ def export_checkpoint(
             confidence_temperature=temperature,
             sha256=file_sha256(temporary),
             licence=licence,
-            training_data=training_data or "synthetic drives of `rosam synth`",
+            training_data=training_data or _trained_on(trained.recipe),
             results={
                 "export": checks,
                 "training": {
@@ -177,6 +177,16 @@ def export_checkpoint(
         temporary.unlink(missing_ok=True)
         temporary.with_suffix(".json").unlink(missing_ok=True)
     return card
+
+
+def _trained_on(recipe: Recipe) -> str:
+    if recipe.method in ("supervised", "synthetic_adaptation"):
+        return "synthetic drives of `rosam synth`"
+    options = recipe.rosam_depth if recipe.method == "rosam_depth" else recipe.adaptation
+    start = recipe.model.init or (None if recipe.method == "self_supervised" else options.teacher)
+    # Without folders: a card goes out with the model, and whose machine it was is nobody's matter.
+    origin = f" from {Path(start).parent.name}/{Path(start).name}" if start else ""
+    return f"{Path(recipe.data.drives).name}, by {recipe.method}{origin}"
 
 
 def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
