@@ -20,6 +20,8 @@ FIRST_SEED = 950_000
 TARGETS = {"day-clear": 0.10, "day-rain": 0.13, "fog": 0.13, "night": 0.15}
 """Largest AbsRel, metric."""
 ECE_TARGET = 0.05
+AUSE_TARGET = 0.4
+"""How much smaller the area under the sparsification error must be than that of a random order."""
 FLAT_GROUND_TARGET = 3.0
 """How many times smaller the AbsRel must be than that of the flat-ground baseline."""
 
@@ -72,10 +74,13 @@ def measure(args: argparse.Namespace, out: Path) -> dict:
             "abs_rel_median_scaled": round(s["median_scaled"]["abs_rel"], 4),
             "ece": round(s["ece"], 4),
             "ause": round(s["ause"], 4),
+            "ause_random": round(s["ause_random"], 4),
+            "ause_gain": round(1 - s["ause"] / s["ause_random"], 3),
             "flat_ground_abs_rel": round(s["flat_ground"]["abs_rel"], 4),
             "flat_ground_ratio": round(s["flat_ground_ratio"], 2),
             "met": s["metric"]["abs_rel"] <= target
             and s["ece"] <= ECE_TARGET
+            and s["ause"] <= (1 - AUSE_TARGET) * s["ause_random"]
             and s["flat_ground_ratio"] >= FLAT_GROUND_TARGET,
         }
     return finite(
@@ -87,7 +92,11 @@ def measure(args: argparse.Namespace, out: Path) -> dict:
             "frames_per_world": args.frames,
             "flat_ground_cap_m": FLAT_GROUND_CAP_M,
             "ece_target": ECE_TARGET,
+            "ause_gain_target": AUSE_TARGET,
             "ece_all": round(summaries["all"]["ece"], 4),
+            "ause_gain_all": round(
+                1 - summaries["all"]["ause"] / summaries["all"]["ause_random"], 3
+            ),
             "conditions": rows,
             "met": all(row["met"] for row in rows.values()),
         }

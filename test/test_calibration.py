@@ -12,6 +12,7 @@ from rosam_core.evaluation.calibration import (
     fit_temperature,
     reliability_curve,
     risk_coverage,
+    sparsification_areas,
     tempered,
 )
 
@@ -66,6 +67,17 @@ def test_ause_by_hand():
     error = np.array([1.0, 2.0, 3.0, 4.0])
     assert ause(error, -error, steps=4) == pytest.approx(0)
     assert ause(error, error, steps=4) == pytest.approx(4.5 * 0.25)
+    # At random 2.5 is expected to be left: gap 1.5, 1, 0.5, 0, so 1.25 + 0.75 + 0.25.
+    assert sparsification_areas(error, error, steps=4) == pytest.approx((1.125, 2.25 * 0.25))
+
+
+def test_a_random_order_has_the_area_that_is_stated_for_it():
+    rng = np.random.default_rng(3)
+    error = rng.exponential(size=4000)
+    found = [sparsification_areas(error, rng.random(4000)) for _ in range(30)]
+    drawn, stated = np.array(found).T
+    assert np.ptp(stated) == 0
+    assert drawn.mean() == pytest.approx(stated[0], rel=0.03)
 
 
 @pytest.mark.parametrize("size", [3, 50, 999])

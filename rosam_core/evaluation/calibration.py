@@ -181,12 +181,34 @@ def ause(error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50) -> fl
     Raises:
         ValueError: Sizes differ or there are no samples.
     """
+    return sparsification_areas(error, confidence, steps)[0]
+
+
+def sparsification_areas(
+    error: npt.ArrayLike, confidence: npt.ArrayLike, steps: int = 50
+) -> tuple[float, float]:
+    """Returns `ause`, and what it is for samples taken away at random.
+
+    At random the mean error of what is left is expected to stay that of all: a confidence is worth
+    what its area lacks of that one.
+
+    Args:
+        error: float[N] >= 0, error of each sample.
+        confidence: float[N], larger = trusted more.
+        steps: Number of shares.
+
+    Raises:
+        ValueError: Sizes differ or there are no samples.
+    """
     e = np.asarray(error).ravel()
     coverage, risk = risk_coverage(e, confidence, steps)
     _, kept = _shares(e.size, steps)
-    smallest = e[_order(e)].astype(np.float64)
-    gap = risk - np.cumsum(smallest)[kept - 1] / kept
-    return float(np.sum((gap[1:] + gap[:-1]) / 2 * np.diff(coverage)))
+    oracle = np.cumsum(e[_order(e)].astype(np.float64))[kept - 1] / kept
+
+    def area(gap: Float64) -> float:
+        return float(np.sum((gap[1:] + gap[:-1]) / 2 * np.diff(coverage)))
+
+    return area(risk - oracle), area(risk[-1] - oracle)
 
 
 def tempered(confidence: npt.ArrayLike, temperature: float) -> Float64:

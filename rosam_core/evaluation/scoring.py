@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rosam_core.evaluation.boundaries import boundary_scores, mean_boundaries
-from rosam_core.evaluation.calibration import Reliability, ause
+from rosam_core.evaluation.calibration import Reliability, sparsification_areas
 from rosam_core.evaluation.flat_ground import flat_ground_depth
 from rosam_core.evaluation.flicker import mean_flicker
 from rosam_core.evaluation.intervals import scene_interval
@@ -57,6 +57,7 @@ class ImageScore:
         flat_scaled: The same after median scaling.
         reliability: Histogram of the confidence against the delta1 event.
         ause: Area under the sparsification error of |g-p|/g; NaN if nothing was scored.
+        ause_random: The same for samples taken away at random; NaN likewise.
         ranges: `range_errors` of the metres as published.
         scene: Drive or scene the image belongs to.
         flipped: `depth_metrics` with flip post-processing, None if it was not asked for.
@@ -80,6 +81,7 @@ class ImageScore:
     flipped_scaled: Mapping[str, float] | None = None
     boundaries: Mapping[str, Any] | None = None
     flicker: Mapping[str, Any] | None = None
+    ause_random: float = float("nan")
 
 
 def frame_truth(frame: Frame, rounding: str = "nearest") -> Float32 | None:
@@ -158,6 +160,8 @@ def score_image(
     boundaries = None
     if frame.depth is not None or lidar_boundaries:
         boundaries = boundary_scores(truth, whole, *limits, frame.instances, lidar_boundaries)
+    ranked = np.isfinite(c).any()
+    areas = sparsification_areas(error, c) if ranked else (float("nan"), float("nan"))
     return ImageScore(
         condition=frame.condition,
         camera_name=frame.camera_name,
@@ -167,7 +171,8 @@ def score_image(
         flat=None if flat is None else depth_metrics(g, flat, *limits),
         flat_scaled=None if flat is None else depth_metrics(g, flat, *limits, True),
         reliability=Reliability.of(c, within_delta1(known_g, clamped)),
-        ause=ause(error, c) if np.isfinite(c).any() else float("nan"),
+        ause=areas[0],
+        ause_random=areas[1],
         ranges=ranges,
         scene=scene,
         flipped=None if other is None else depth_metrics(g, other, *limits),
@@ -191,21 +196,23 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
     Returns:
         `frames`, `scenes`, `metric`, `median_scaled`, `flip` and `flip_median_scaled` (if they
         were measured), `intervals` (95 %, over scenes; None with a single scene), `ranges`
-        (`mean_range_errors`), `ece`, `ause`, `reliability` and, where the camera height is known,
-        `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
+        (`mean_range_errors`), `ece`, `ause`, `ause_random`, `reliability` and, where the camera
+        height is known, `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
         over AbsRel of the model, metric), and `boundaries` (`mean_boundaries`)
         and `flicker` (`mean_flicker`) where known.
     """
     if not scores:
         raise ValueError("no images to summarise")
     histogram = sum((s.reliability for s in scores[1:]), start=scores[0].reliability)
-    ranked = [s.ause for s in scores if not np.isnan(s.ause)]
+    ranked = [(s.ause, s.ause_random) for s in scores if not np.isnan(s.ause)]
+    areas = np.mean(ranked, axis=0).tolist() if ranked else [float("nan")] * 2
     result: dict[str, Any] = {
         "frames": len(scores),
         "metric": mean_metrics([s.metric for s in scores]),
         "median_scaled": mean_metrics([s.scaled for s in scores]),
         "ece": histogram.ece,
-        "ause": float(np.mean(ranked)) if ranked else float("nan"),
+        "ause": areas[0],
+        "ause_random": areas[1],
         "reliability": {
             "count": histogram.count.tolist(),
             "confidence": finite(histogram.mean_confidence.tolist()),
