@@ -230,3 +230,75 @@ def test_compare_refuses_what_is_no_evaluation(two, capsys):
     code, said = evaluate(capsys, "compare", two / "x.json", two / "x.json")
     assert code == 1
     assert "no evaluation with figures of single images" in said.err
+
+
+def evaluation(path, f1, flicker):
+    """Writes an evaluation with two scenes of two frames each; returns its file."""
+    errors = {"abs_rel": 0.1, "rmse": 1.0, "delta1": 0.9}
+    frames = [
+        {
+            **{"scene": "ab"[i // 2], "camera": "c", "stamp_ns": i, "condition": "night"},
+            **{"metric": errors, "median_scaled": errors},
+            **({"boundaries": {"kind": kind, "f1": f1[i]}} if kind else {}),
+            **({"flicker": {"kind": "own", "flicker": flicker[i]}} if flicker[i] else {}),
+        }
+        for i, kind in enumerate(("exact", "exact", "exact", "lidar"))
+    ]
+    path.write_text(json.dumps({"frames": frames}))
+    return path
+
+
+def test_boundaries_and_flicker_are_compared_in_pairs(tmp_path, capsys):
+    first = evaluation(tmp_path / "1.json", [0.1, 0.2, None, 0.5], [None, 0.02, None, 0.04])
+    second = evaluation(tmp_path / "2.json", [0.3, 0.6, 0.9, 0.4], [0.9, 0.01, None, 0.02])
+    for scaling in ("metric", "median_scaled"):
+        found = compare(first, second, scaling)["conditions"]["night"]
+        # The third frame has no F1 in the first one, and lidar is no exact depth.
+        assert found["boundary_f1_exact"]["frames"] == 2
+        assert found["boundary_f1_exact"]["difference"] == pytest.approx((0.2 + 0.4) / 2)
+        assert found["boundary_f1_exact"]["interval"] is None  # of one scene
+        assert found["boundary_f1_lidar"]["difference"] == pytest.approx(-0.1)
+        assert found["flicker_own"]["frames"] == 2
+        assert found["flicker_own"]["first"] == pytest.approx(0.03)
+        assert found["flicker_own"]["interval"] == pytest.approx((-0.02, -0.01))
+    code, said = evaluate(capsys, "compare", first, second)
+    assert code == 0
+    row = next(line for line in said.out.splitlines() if "flicker_own" in line)
+    assert row.split()[0] == "2"  # frames, other than above
+    assert row.endswith("differs")
+
+
+def test_evaluations_without_boundaries_are_compared_as_before(two, capsys):
+    for metres in (12, 24):
+        arguments = ("--drive", two / "drives", "--predictions", two / str(metres))
+        assert evaluate(capsys, *arguments, "--json", two / f"{metres}.json")[0] == 0
+    for name in ("12.json", "24.json"):  # as written by an older version
+        whole = json.loads((two / name).read_text())
+        for row in whole["frames"]:
+            row.pop("boundaries", None)
+            row.pop("flicker", None)
+        (two / name).write_text(json.dumps(whole))
+    found = compare(two / "12.json", two / "24.json")["conditions"]["day-clear"]
+    assert list(found) == ["abs_rel", "rmse", "delta1"]
+
+
+@pytest.mark.parametrize("value", [NAN, 0.0, -1.0])
+def test_predictions_without_any_depth_are_an_error(two, capsys, value):
+    for index in range(2):
+        np.save(two / "12" / f"{index}.npy", np.full((HEIGHT, WIDTH), value, np.float32))
+    arguments = ("--drive", two / "drives", "--predictions", two / "12")
+    code, said = evaluate(capsys, *arguments, "--json", two / "none.json")
+    assert code == 1
+    assert "in none of 6 frames a pixel with true depth has a predicted one" in said.err
+    assert not (two / "none.json").exists()
+    np.save(two / "12" / "0.npy", np.full((HEIGHT, WIDTH), 12, np.float32))
+    assert evaluate(capsys, *arguments)[0] == 0
+
+
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_that_leaves_nothing_is_refused(two, capsys, limit):
+    arguments = ("--drive", two / "drives", "--predictions", two / "12", "--limit", limit)
+    code, said = evaluate(capsys, *arguments)
+    assert code == 1
+    assert f"--limit must be at least 1, got {limit}" in said.err
+    assert len(said.err.splitlines()) == 1

@@ -11,8 +11,14 @@ from robotcar_samples import SMALL
 from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind
 from rosam_core.drives.robotcar import RobotCarDrive
-from rosam_core.drives.robotcar_files import read_extrinsics, read_scan, read_stamps, transforms
-from rosam_core.drives.robotcar_layout import camera_of_images, find_robotcar
+from rosam_core.drives.robotcar_files import (
+    read_extrinsics,
+    read_scan,
+    read_stamps,
+    read_table,
+    transforms,
+)
+from rosam_core.drives.robotcar_layout import camera_of_images, find_robotcar, first_size
 from rosam_core.drives.robotcar_writer import _xyzrpy, write_robotcar
 from rosam_core.geometry.projection import project_points
 from rosam_core.types import Camera, Frame
@@ -251,8 +257,8 @@ def test_images_that_were_resized_afterwards_are_refused(tmp_path):
     (drive,) = read(tmp_path / "tree")
     for path in (drive.folder / "stereo" / "left").glob("*.png"):
         assert cv2.imwrite(str(path), np.zeros((24, 32, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"is 32x24, images of stereo/left are 1280x960"):
-        read(tmp_path / "tree")[0][0]
+    with pytest.raises(ValueError, match=r"images of 32x24 need 12288, .* or the images were res"):
+        read(tmp_path / "tree")
 
 
 @pytest.mark.parametrize(
@@ -271,8 +277,28 @@ def test_size_of_a_camera(tmp_path, size, table, expected):
         np.zeros(2 * table[0] * table[1]).tofile(tmp_path / f"{SMALL.model}_distortion_lut.bin")
     broken = tmp_path / "0.png"
     broken.write_bytes(b"")
-    found = camera_of_images(SMALL, tmp_path, [broken, image])
+    found = camera_of_images(SMALL, tmp_path, first_size([broken, image]))
     assert (found.width, found.height, found.crop_height) == expected
+
+
+def test_half_an_undistortion_table_is_named(tmp_path):
+    width, height = Made(1)[0].image.shape[1::-1]
+    write_robotcar([Made(1)], tmp_path / "tree")
+    (table,) = (tmp_path / "tree").rglob("*_distortion_lut.bin")
+    table.write_bytes(table.read_bytes()[: 8 * width * height])
+    need = f"{8 * width * height} bytes: images of {width}x{height} need {16 * width * height}"
+    with pytest.raises(ValueError, match=rf"_lut\.bin holds {need}.* is cut short"):
+        read(tmp_path / "tree")
+
+
+def test_a_table_that_ends_in_zeros_is_none(tmp_path):
+    rows, columns = np.mgrid[: SMALL.height, : SMALL.width].astype("<f8")
+    path = tmp_path / f"{SMALL.model}_distortion_lut.bin"
+    np.stack([columns, rows]).tofile(path)
+    read_table(tmp_path, SMALL)
+    np.stack([columns, np.where(rows < SMALL.height / 2, rows, 0)]).tofile(path)
+    with pytest.raises(ValueError, match="ends in zeros: half a download"):
+        read_table(tmp_path, SMALL)
 
 
 @pytest.mark.parametrize("window", [-1.0, np.nan, np.inf])

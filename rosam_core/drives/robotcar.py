@@ -25,6 +25,7 @@ from rosam_core.drives.robotcar_files import (
 from rosam_core.drives.robotcar_layout import (
     camera_of,
     camera_of_images,
+    first_size,
     shared_folder,
     stamps_of_images,
 )
@@ -103,8 +104,8 @@ class RobotCarDrive(Drive):
         self._window_us = round(window_s * 1e6)
         self._find_frames(None if split is None else Path(split))
         models = shared_folder(self.folder, "models")
-        images = (self._images / f"{stamp}.png" for stamp in self.stamps)
-        self._about = camera_of_images(self._about, models, images)
+        size = first_size(self._images / f"{stamp}.png" for stamp in self.stamps)
+        self._about = camera_of_images(self._about, models, size)
         (fx, fy, cx, cy), T_sensor_image = read_camera_model(models / f"{self._about.model}.txt")
         self._whole = Camera(fx, fy, cx, cy, self._about.width, self._about.height)
         rows = self._about.crop_height if crop else self._about.height

@@ -214,10 +214,12 @@ def read_table(models: Path, camera: RobotCarCamera) -> tuple[Any, Any]:
         hint = "a Git LFS pointer or " if size < 1000 else ""
         raise ValueError(
             f"{path} holds {size} bytes, expected {expected} (two doubles for each of "
-            f"{camera.width}x{camera.height} pixels): {hint}a truncated download? Get it again "
-            f"from {SDK}"
+            f"{camera.width}x{camera.height} pixels): {hint}a truncated download? "
+            f"Get it again from {SDK}"
         )
     table = np.fromfile(path, "<f8").reshape(2, camera.height, camera.width)
+    if not table[1, -1].any():  # what a download that was broken off leaves in a reserved file
+        raise ValueError(f"{path} ends in zeros: half a download? Get it again from {SDK}")
     with np.errstate(invalid="ignore"):
         inside = (table[0] > -1) & (table[0] < camera.width)
         inside &= (table[1] > -1) & (table[1] < camera.height)

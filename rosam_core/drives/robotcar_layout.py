@@ -93,27 +93,45 @@ def camera_of(folder: Path, name: str | None) -> RobotCarCamera:
 
 
 def camera_of_images(
-    camera: RobotCarCamera, models: Path, images: Iterable[Path]
+    camera: RobotCarCamera, models: Path, size: tuple[int, int] | None
 ) -> RobotCarCamera:
     """Returns a camera in the size of its images, if its undistortion table is of that size too.
 
-    So are drives of other cameras that were written in this form. Images that somebody resized
-    do not fit the table, nor the camera model: those keep the dataset's size and are refused.
+    So are drives of other cameras that were written in this form. Images of the dataset that
+    somebody resized do not fit the camera model: they keep the dataset's size and are refused.
 
     Args:
         camera: As the dataset has it.
         models: The folder of camera models.
-        images: In order; the first with a readable head counts.
+        size: Width and height of the images [px]; None if it is not known.
+
+    Raises:
+        ValueError: The table is neither of the dataset's size nor of the images'.
     """
-    size = next(filter(None, map(picture_size, images)), None)
     table = table_path(models, camera)
     if size is None or not table.is_file():
         return camera
     width, height = size
-    pixels = width * height
-    if pixels == camera.width * camera.height or table.stat().st_size != 16 * pixels:
+    pixels, held = width * height, table.stat().st_size
+    theirs = camera.width * camera.height
+    if theirs in (pixels, held // 16):
         return camera
+    if held != 16 * pixels:
+        raise ValueError(
+            f"{table} holds {held} bytes: images of {width}x{height} need {16 * pixels}, the "
+            f"dataset's of {camera.width}x{camera.height} {16 * theirs}; the table is cut short, "
+            "or the images were resized: copy or write the drive again"
+        )
     return dataclasses.replace(camera, width=width, height=height, crop_height=height)
+
+
+def first_size(images: Iterable[Path]) -> tuple[int, int] | None:
+    """Returns width and height of the first image with a readable head [px], None without one.
+
+    Args:
+        images: In order.
+    """
+    return next(filter(None, map(picture_size, images)), None)
 
 
 def stamps_of_images(folder: Path) -> Int64:

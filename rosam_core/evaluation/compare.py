@@ -15,6 +15,13 @@ from rosam_core.evaluation.scoring import ImageScore
 
 COMPARED = ("abs_rel", "rmse", "delta1")
 
+OF_THE_METRES = {
+    "boundary_f1": ("boundaries", "f1"),
+    "flicker": ("flicker", "flicker"),
+}
+"""Figures of the metres as published, by name: where a frame keeps them. Each has kinds of truth
+(`exact`, `lidar`, `own`), which are compared apart from each other."""
+
 
 def frame_rows(scores: Sequence[ImageScore]) -> list[dict[str, Any]]:
     """Returns the figures of every image, as `rosam eval --json FILE` stores them.
@@ -85,8 +92,10 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
         scaling: `metric` or `median_scaled`.
 
     Returns:
-        `frames`, `only_first`, `only_second`, and by condition and metric `first`, `second`,
-        `difference`, `relative` and `interval` (95 %, over scenes; None with a single scene).
+        `frames`, `only_first`, `only_second`, and by condition and metric `frames` (of both that
+        have the figure), `first`, `second`, `difference`, `relative` and `interval` (95 %, over
+        scenes; None with a single scene). `boundary_f1_KIND` and `flicker_KIND` are there where
+        both evaluations measured them; no scaling changes them.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -111,7 +120,13 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
         "only_first": len(a) - len(common),
         "only_second": len(b) - len(common),
         "conditions": {
-            condition: {name: _difference(keys, a, b, scaling, name) for name in COMPARED}
+            condition: {
+                **{
+                    name: _difference(keys, [[f[k][scaling][name] for f in (a, b)] for k in keys])
+                    for name in COMPARED
+                },
+                **_of_the_metres(keys, a, b),
+            }
             for condition, keys in groups.items()
         },
     }
@@ -123,16 +138,27 @@ def _in_words(scored: Mapping[str, Any]) -> str:
     return f"{low} to {high} m with crop {scored['crop']}{truth}"
 
 
+def _of_the_metres(
+    keys: Sequence[tuple[str, str, int, str]], a: Mapping[Any, Any], b: Mapping[Any, Any]
+) -> dict[str, dict[str, Any]]:
+    """Returns the differences of `OF_THE_METRES`, by name and kind, that both have measured."""
+    found = {}
+    for name, (part, figure) in OF_THE_METRES.items():
+        both = [(k, a[k].get(part), b[k].get(part)) for k in keys]
+        pairs = [(k, x, y) for k, x, y in both if x and y and x["kind"] == y["kind"]]
+        for kind in dict.fromkeys(x["kind"] for _, x, _ in pairs):
+            own = [(k, x[figure], y[figure]) for k, x, y in pairs if x["kind"] == kind]
+            difference = _difference([k for k, *_ in own], [values for _, *values in own])
+            if difference["frames"]:
+                found[f"{name}_{kind}"] = difference
+    return found
+
+
 def _difference(
-    keys: Sequence[tuple[str, str, int, str]],
-    a: Mapping[Any, Any],
-    b: Mapping[Any, Any],
-    scaling: str,
-    name: str,
+    keys: Sequence[tuple[str, str, int, str]], values: Sequence[Sequence[float | None]]
 ) -> dict[str, Any]:
-    pairs = np.array(
-        [[rows[key][scaling][name] for rows in (a, b)] for key in keys], dtype=np.float64
-    )
+    """Returns the paired difference of a figure of some images, None and NaN left out."""
+    pairs = np.array(values, dtype=np.float64)
     pairs[np.isnan(pairs).any(axis=1)] = np.nan
     counted = pairs[~np.isnan(pairs[:, 0])]
     one, two = counted.mean(axis=0) if len(counted) else (np.nan, np.nan)
@@ -154,14 +180,16 @@ def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """
     rows = [["condition", "frames", "", "first", "second", "difference", "relative", "95 %", ""]]
     for condition, metrics in result["conditions"].items():
+        said = None
         for place, (name, d) in enumerate(metrics.items()):
             interval, sure = d["interval"], ""
+            is_other, said = d["frames"] != said, d["frames"]
             if interval:
                 sure = "differs" if interval[0] > 0 or interval[1] < 0 else "could be chance"
             rows.append(
                 [
                     condition if not place else "",
-                    str(d["frames"]) if not place else "",
+                    str(d["frames"]) if is_other else "",
                     name,
                     f"{d['first']:.4f}",
                     f"{d['second']:.4f}",

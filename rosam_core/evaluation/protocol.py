@@ -108,15 +108,18 @@ def score_drives(
         The scores; a frame that cannot be read is named and counted, not fatal.
 
     Raises:
-        ValueError: No frame could be scored, says why; no such crop, or an empty range.
+        ValueError: No frame could be scored, says why; no such crop, an empty range, or a limit
+            below 1.
     """
     crop_window(crop, 1, 1)
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {limit}: leave it out for every frame")
     if not 0 < min_depth_m < max_depth_m:
         raise ValueError(f"nothing lies between {min_depth_m:g} and {max_depth_m:g} m of depth")
     kind = find_kind(path) if kind == "auto" else kind
     drives = drives or open_drives(path, kind, conditions)
     places = [(drive, index) for drive in drives for index in range(len(drive))]
-    if limit is not None and 0 < limit < len(places):
+    if limit is not None and limit < len(places):
         places = [places[i * len(places) // limit] for i in range(limit)]
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth, digest = 0, hashlib.sha256()
@@ -166,6 +169,11 @@ def score_drives(
             f"{path}: no frame has exact depth or lidar"
             + (f" in condition {', '.join(conditions)}" if conditions else "")
             + ", so there is nothing to score against"
+        )
+    if not any(score.metric["n"] for score in found.scores):
+        raise ValueError(
+            f"{path}: in none of {len(found.scores)} frames a pixel with true depth has a "
+            "predicted one: every value is NaN, or 0 in a PNG"
         )
     return dataclasses.replace(
         found,
