@@ -197,9 +197,9 @@ def summarise(scores: Sequence[ImageScore]) -> dict[str, Any]:
         `frames`, `scenes`, `metric`, `median_scaled`, `flip` and `flip_median_scaled` (if they
         were measured), `intervals` (95 %, over scenes; None with a single scene), `ranges`
         (`mean_range_errors`), `ece`, `ause`, `ause_random`, `reliability` and, where the camera
-        height is known, `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio` (AbsRel of the baseline
-        over AbsRel of the model, metric), and `boundaries` (`mean_boundaries`)
-        and `flicker` (`mean_flicker`) where known.
+        height is known, `flat_ground`, `flat_ground_median_scaled` and `flat_ground_ratio`
+        (AbsRel of the baseline over AbsRel of the model, metric), and `boundaries`
+        (`mean_boundaries`) and `flicker` (`mean_flicker`) where known.
     """
     if not scores:
         raise ValueError("no images to summarise")
