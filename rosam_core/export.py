@@ -54,7 +54,8 @@ class DeployedStudent(nn.Module):
 
         Confidence is P(|log d - log d*| < log 1.25) = 1 - exp(-log 1.25 / b) of a Laplace error.
         """
-        output = self.student(image.permute(0, 3, 1, 2).float() / 255.0)
+        # Cast before anything else: TensorRT takes bytes into a cast only.
+        output = self.student(image.float().permute(0, 3, 1, 2) / 255.0)
         depth = 1.0 / output["inverse_depth"]
         b = torch.exp(output["log_b"]) * self.temperature
         return depth, 1.0 - torch.exp(-LOG_RATIO / b)

@@ -15,8 +15,9 @@ import onnx
 from tqdm import tqdm
 
 from rosam_core.engines.contract import load_card
+from rosam_core.engines.onnx_precision import fold
 from rosam_core.quantize_check import Checked, Place, compare, read_frames
-from rosam_core.quantize_graph import Graph, equalise, fold_batch_norms, insert_pairs
+from rosam_core.quantize_graph import Graph, equalise, insert_pairs
 from rosam_core.quantize_ranges import Observation, observe
 from rosam_core.types import Float32, ModelCard, UInt8, card_path, file_sha256
 
@@ -89,7 +90,9 @@ def quantize(
     source = onnx.load(str(model))
     if any(node.op_type == "DequantizeLinear" for node in source.graph.node):
         raise ValueError(f"{model} is 8-bit already: give the float model it was made from")
-    names = [node.name for node in Graph(fold_batch_norms(source)).layers()]
+    places = {node.name: place for place, node in enumerate(source.graph.node)}
+    layers = [node.name for node in Graph(fold(source)).layers()]
+    names = sorted(layers, key=lambda name: places.get(name, len(places)))  # as they run
     if len(names) < 3 or len(set(names)) < len(names):
         raise ValueError(
             f"{model} has {len(names)} convolutions, {len(set(names))} names: need three or more, "
@@ -156,7 +159,7 @@ def prepare(
         pictures: uint8[n,h,w,3], n > 0.
         threads: CPU threads; 0 = every core.
     """
-    network = fold_batch_norms(source)
+    network = fold(source)
     some = pictures[:: max(1, len(pictures) // 32)]
     equalise(network, observe(network, _bar(some, "balance"), threads))
     return network, observe(network, _bar(pictures, "ranges"), threads)

@@ -55,40 +55,6 @@ class Graph:
         return [n for n in self.nodes if n.op_type == "Conv" and n.input[1] in self.weights]
 
 
-def fold_batch_norms(model: ModelProto) -> ModelProto:
-    """Returns a copy whose batch norms are part of the convolutions before them.
-
-    `y = g (W x + b - m) / sqrt(v + e) + s` is a convolution with weights `W g / sqrt(v + e)`.
-
-    Args:
-        model: A student; batch norms that do not follow a convolution alone are left.
-    """
-    folded = ModelProto()
-    folded.CopyFrom(model)
-    graph = Graph(folded)
-    for conv in graph.layers():
-        users = graph.users.get(conv.output[0], [])
-        if len(users) != 1 or users[0].op_type != "BatchNormalization":
-            continue
-        norm = users[0]
-        gain, shift, mean, variance = (graph.value(name) for name in norm.input[1:5])
-        epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-        factor = gain / np.sqrt(variance + epsilon)
-        weight = graph.value(conv.input[1])
-        bias = graph.value(conv.input[2]) if len(conv.input) > 2 else np.zeros_like(mean)
-        shape = (-1, *[1] * (weight.ndim - 1))
-        _give_own_weights(
-            graph,
-            conv,
-            (weight * factor.reshape(shape)).astype(np.float32),
-            (factor * (bias - mean) + shift).astype(np.float32),
-        )
-        conv.output[0] = norm.output[0]
-        folded.graph.node.remove(norm)
-    drop_unused_weights(folded)
-    return folded
-
-
 def equalise(model: ModelProto, seen: Mapping[str, Observation]) -> None:
     """Balances the channels between convolutions, in place; the network computes the same.
 

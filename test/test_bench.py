@@ -16,7 +16,8 @@ from rosam_core.bench import Options, Subject, bench, precision_of, subjects
 from rosam_core.bench_ceiling import Ceiling, CeilingProbe, Cost, network_cost
 from rosam_core.bench_worker import run_turn
 from rosam_core.cli import main
-from rosam_core.quantize_graph import fold_batch_norms, insert_pairs
+from rosam_core.engines.onnx_precision import fold
+from rosam_core.quantize_graph import insert_pairs
 from rosam_core.quantize_ranges import observe
 
 PIXELS = WIDTH * HEIGHT
@@ -28,7 +29,7 @@ def weight_bytes(model: onnx.ModelProto) -> int:
 
 
 def test_cost_by_hand() -> None:
-    model = fold_batch_norms(conv_network())
+    model = fold(conv_network())
     cost = network_cost(model)
     # stem 8 x 3 x 9, depthwise 8 x 9, pointwise 8 x 8, head 2 x 8 products a pixel
     assert cost.flops == 2 * PIXELS * (216 + 72 + 64 + 16)
@@ -41,7 +42,7 @@ def test_cost_by_hand() -> None:
 
 
 def test_cost_of_8_bits_by_hand() -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     paired = insert_pairs(network, observe(network, FRAMES, 1), ("depthwise", "pointwise"))
     cost = network_cost(paired)
     assert cost.flops == network_cost(network).flops
@@ -131,7 +132,7 @@ def test_turns_alternate_and_a_failed_engine_is_a_row(
 
 def test_precision_is_that_of_the_file(tmp_path: Path) -> None:
     model = write_conv_model(tmp_path)
-    network = fold_batch_norms(onnx.load(str(model)))
+    network = fold(onnx.load(str(model)))
     assert precision_of(Subject(model, "onnx-cpu", "", 1)) == "f32"
     onnx.save(insert_pairs(network, observe(network, FRAMES, 1), ("depthwise",)), str(model))
     assert precision_of(Subject(model, "onnx-cpu", "", 1)) == "int8"

@@ -126,6 +126,8 @@ def test_the_file_keeps_the_contract(name, request):
     model, card = exported.model, exported.card
     graph = onnx.load(model)
     assert {o.domain: o.version for o in graph.opset_import}[""] == 18
+    readers = [node.op_type for node in graph.graph.node if "image" in node.input]
+    assert readers == ["Cast"]  # all that TensorRT lets bytes go into
     assert sorted(p.name for p in model.parent.iterdir()) == ["m.json", "m.onnx"]
     assert ModelCard.load(model.with_suffix(".json")) == card
     assert card.sha256 == file_sha256(model)

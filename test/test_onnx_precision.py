@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conv_model import HEIGHT, WIDTH, conv_network
 from support import packaged_size, write_tiny_model
 
 from rosam_core.engines.onnx_engine import OnnxEngine
@@ -81,10 +82,10 @@ def test_single_precision_changes_no_value() -> None:
 
 
 def test_bytes_are_cast_before_anything_else() -> None:
-    proto = onnx.load(str(default_model_path()))
+    proto = conv_network()
     first = [node.op_type for node in proto.graph.node if "image" in node.input]
-    assert first == ["Transpose"], "what the exporter writes, and TensorRT refuses"
-    images = probe_images(packaged_size())[3:5]
+    assert first == ["Transpose"], "as in older exports; TensorRT refuses it"
+    images = probe_images((WIDTH, HEIGHT))[3:5]
     before = run(proto.SerializeToString(), images)
     cast_bytes_first(proto)
     onnx.checker.check_model(proto, full_check=True)

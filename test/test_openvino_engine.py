@@ -102,13 +102,14 @@ def test_quantised_layers_really_run_in_8_bits(tmp_path: Path) -> None:
     import onnx
     from conv_model import write_conv_model
 
-    from rosam_core.quantize_graph import fold_batch_norms, insert_pairs
+    from rosam_core.engines.onnx_precision import fold
+    from rosam_core.quantize_graph import insert_pairs
     from rosam_core.quantize_ranges import observe
     from rosam_core.types import card_path, file_sha256
 
     model = write_conv_model(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
-    network = fold_batch_norms(onnx.load(str(model)))
+    network = fold(onnx.load(str(model)))
     layers = ("depthwise", "pointwise")
     onnx.save(insert_pairs(network, observe(network, images, 1), layers), str(model))
     values = json.loads(card_path(model).read_text())

@@ -9,7 +9,8 @@ import onnxruntime
 from conv_model import HEIGHT, WIDTH, conv_network
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from rosam_core.quantize_graph import Graph, equalise, fold_batch_norms, insert_pairs
+from rosam_core.engines.onnx_precision import fold
+from rosam_core.quantize_graph import Graph, equalise, insert_pairs
 from rosam_core.quantize_ranges import Observation, best_scale, observe
 
 MIDDLE = ("depthwise", "pointwise")
@@ -33,7 +34,7 @@ def by_op(model: ModelProto, op: str) -> list[onnx.NodeProto]:
 
 def test_folding_keeps_the_function(frames: np.ndarray) -> None:
     model = conv_network()
-    folded = fold_batch_norms(model)
+    folded = fold(model)
     assert len(by_op(model, "BatchNormalization")) == 3  # the original is untouched
     assert not by_op(folded, "BatchNormalization")
     for ours, theirs in zip(run(folded, frames), run(model, frames), strict=True):
@@ -44,11 +45,11 @@ def test_a_batch_norm_that_others_look_past_is_left() -> None:
     model = conv_network()
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info("extra"))
     model.graph.node.append(onnx.helper.make_node("Relu", ["stem.y"], ["extra"], "extra"))
-    assert [n.name for n in by_op(fold_batch_norms(model), "BatchNormalization")] == ["stem.norm"]
+    assert [n.name for n in by_op(fold(model), "BatchNormalization")] == ["stem.norm"]
 
 
 def test_equalising_keeps_the_function_and_evens_the_channels(frames: np.ndarray) -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     before = observe(network, frames, 1)
     expected = run(network, frames)
     equalise(network, before)
@@ -68,7 +69,7 @@ def test_depthwise_layers_get_equal_channels(frames: np.ndarray) -> None:
     model = conv_network(uneven=20.0)
     residual = next(n for n in model.graph.node if n.name == "residual")
     residual.input[1] = "pointwise.r"  # so that the stem feeds the depthwise layer alone
-    network = fold_batch_norms(model)
+    network = fold(model)
     expected = run(network, frames)
     seen = observe(network, frames, 1)["stem.r"].channel_max
     assert seen.max() / seen.min() > 10
@@ -80,7 +81,7 @@ def test_depthwise_layers_get_equal_channels(frames: np.ndarray) -> None:
 
 
 def test_pairs_are_what_tensorrt_takes(frames: np.ndarray) -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     paired = insert_pairs(network, observe(network, frames, 1), MIDDLE)
     onnx.checker.check_model(paired, full_check=True)
     weights = {t.name: t for t in paired.graph.initializer}
@@ -106,7 +107,7 @@ def test_pairs_are_what_tensorrt_takes(frames: np.ndarray) -> None:
 
 
 def test_weights_are_rounded_to_the_nearest_of_their_channel() -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     weight = Graph(network).value(Graph(network).layers()[1].input[1])
     seen = {
         n.input[0]: Observation(0.01, np.zeros(8, np.float32), np.ones(8, np.float32))
@@ -125,7 +126,7 @@ def test_weights_are_rounded_to_the_nearest_of_their_channel() -> None:
 
 @pytest.mark.parametrize("layer", MIDDLE)
 def test_bias_takes_up_the_mean_error_of_the_weights(layer: str) -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     conv = next(n for n in Graph(network).layers() if n.name == layer)
     mean = np.linspace(0.5, 2, 8).astype(np.float32)
     seen = {conv.input[0]: Observation(0.1, mean, mean)}
@@ -144,7 +145,7 @@ def test_bias_takes_up_the_mean_error_of_the_weights(layer: str) -> None:
 
 
 def test_int8_is_close_and_float_layers_are_exact(frames: np.ndarray) -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     seen = observe(network, frames, 1)
     exact = run(network, frames)[0]
     close = run(insert_pairs(network, seen, MIDDLE), frames)[0]
@@ -166,9 +167,9 @@ def test_scale_by_hand() -> None:
 
 
 def test_observation_by_hand(frames: np.ndarray) -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     seen = observe(network, frames, 1)
-    watched = fold_batch_norms(conv_network())
+    watched = fold(conv_network())
     watched.graph.output.append(onnx.helper.make_empty_tensor_value_info("stem.r"))
     session = onnxruntime.InferenceSession(watched.SerializeToString())
     values = np.concatenate([session.run(["stem.r"], {"image": f[None]})[0] for f in frames])
@@ -178,7 +179,7 @@ def test_observation_by_hand(frames: np.ndarray) -> None:
 
 
 def test_the_histogram_grows_with_later_frames() -> None:
-    network = fold_batch_norms(conv_network())
+    network = fold(conv_network())
     dark = np.full((1, HEIGHT, WIDTH, 3), 8, np.uint8)
     bright = np.full((1, HEIGHT, WIDTH, 3), 255, np.uint8)
     one = observe(network, [dark[0], bright[0]], 1)["x"].scale
@@ -189,4 +190,4 @@ def test_the_histogram_grows_with_later_frames() -> None:
 
 def test_no_frames() -> None:
     with pytest.raises(ValueError, match="no frames"):
-        observe(fold_batch_norms(conv_network()), [], 1)
+        observe(fold(conv_network()), [], 1)

@@ -14,8 +14,9 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
         "tensorrt-rtx is not installed: it comes with the extra `dev`, on x86-64",
         allow_module_level=True,
     )
-pytest.importorskip("onnx", reason="the onnx package is not installed: extra `tensorrt`")
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed: extra `tensorrt`")
 
+from conv_model import HEIGHT, WIDTH, write_conv_model
 from support import packaged_size
 
 from rosam_core.engines.engine_cache import read_plan
@@ -24,6 +25,8 @@ from rosam_core.engines.parity import DEPTH_LIMITS, probe_images
 from rosam_core.engines.registry import default_model_path
 from rosam_core.engines.tensorrt_build import BuildOptions, build_engine, build_plan
 from rosam_core.engines.tensorrt_library import TensorRt, load_tensorrt
+from rosam_core.quantize import prepare
+from rosam_core.quantize_graph import Graph, insert_pairs
 
 CAPABILITIES = ("8.6", "8.9", "12.0")  # RTX 30, 40 and 50
 SIZES = {"light": packaged_size(), "resnet18": (64, 64)}
@@ -70,32 +73,10 @@ def student(request: pytest.FixtureRequest) -> Path:
 
 
 def quantise(model: Path, size: tuple[int, int], output: Path) -> None:
-    """Writes a symmetric Q/DQ model whose biases stay float, calibrated on noise."""
-    from onnxruntime import quantization
-
-    class Noise(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            rng = np.random.default_rng(0)
-            self.left = [rng.integers(0, 256, (1, size[1], size[0], 3), np.uint8)]
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return {"image": self.left.pop()} if self.left else None
-
-    folded = output.with_name("folded.onnx")
-    folded.write_bytes(prepare_model(model, "fp32")[0])
-    quantization.quantize_static(
-        folded,
-        output,
-        Noise(),
-        quant_format=quantization.QuantFormat.QDQ,
-        activation_type=quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8,
-        per_channel=True,
-        op_types_to_quantize=["Conv"],
-        extra_options={
-            **{"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
-        },
-    )
+    """Writes the 8-bit model that `rosam quantize` makes of it, its scales from probe pictures."""
+    network, seen = prepare(onnx.load(str(model)), probe_images(size), 1)
+    names = [node.name for node in Graph(network).layers()]
+    onnx.save(insert_pairs(network, seen, set(names[1:])), str(output))
 
 
 def check_half(student: Path, graph: bytes, size: tuple[int, int]) -> None:
@@ -142,12 +123,17 @@ def test_both_students_in_every_precision(
         assert plan.nbytes > len(graph)
 
 
-def test_the_file_as_exported_is_refused(library: TensorRt) -> None:
-    # Why `prepare_model` casts first: the exporter transposes bytes.
-    raw = default_model_path().read_bytes()
+def test_bytes_that_are_transposed_first_are_refused_and_mended(
+    library: TensorRt, tmp_path: Path
+) -> None:
+    # Why `prepare_model` casts first: older exports transpose bytes.
+    model = write_conv_model(tmp_path)
     with pytest.raises(ValueError, match=r"cannot read the model: .*has type UInt8") as caught:
-        build_plan(library, raw, SIZES["light"], (1,), ("8.6",))
+        build_plan(library, model.read_bytes(), (WIDTH, HEIGHT), (1,), ("8.6",))
     assert "\n" not in str(caught.value)
+    assert build_plan(
+        library, prepare_model(model, "fp32")[0], (WIDTH, HEIGHT), (1,), ("8.6",)
+    ).nbytes
 
 
 def test_a_build_without_a_gpu_is_kept_and_says_that_nobody_compared_it(tmp_path: Path) -> None:
@@ -186,3 +172,9 @@ def test_ctrl_c_ends_a_build(library: TensorRt) -> None:
         build_plan(library, graph, SIZES["light"], (1,), ("8.6",), progress=bar)
     assert bar.done < 100
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_the_exporter_writes_is_read_as_it_is(library: TensorRt, resnet18: Path) -> None:
+    size = SIZES["resnet18"]
+    plan = build_plan(library, resnet18.read_bytes(), size, (1,), ("8.9",))
+    assert plan.nbytes > resnet18.stat().st_size
