@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rosam_core.drives.opening import KINDS, DriveOptions
+from rosam_core.drives.opening import BAYER_PATTERNS, KINDS, DriveOptions
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,12 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--kind", choices=("auto", *KINDS), default="auto", help="what lies there (default: look)")
     add("--fps", type=float, metavar="N", help="rate of images or of a video [1/s]")
+    add(
+        "--bayer",
+        choices=BAYER_PATTERNS,
+        help="images are raw mosaics of this pattern: demosaic them (RobotCar: gbrg)",
+    )
+    add_topic_argument(parser)
     add("--depth", type=Path, metavar="DIR", help="true depth of images: PNG, metres x 256")
     add(
         "--kitti-camera",
@@ -97,6 +103,21 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_topic_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--topic`.
+
+    Args:
+        parser: Of the command.
+    """
+    parser.add_argument(
+        "--topic",
+        action="append",
+        metavar="T",
+        help="only this camera of a bag; repeatable (default: every one, and of a raw and a "
+        "compressed copy the one with more images, raw first)",
+    )
+
+
 def drive_options(args: argparse.Namespace) -> DriveOptions:
     """Returns what was stated; an option that a command lacks is not stated.
 
@@ -114,6 +135,8 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         camera=load_camera_file(camera) if camera else None,
         fov_deg=getattr(args, "fov", None),
         fps=getattr(args, "fps", None),
+        topic=tuple(getattr(args, "topic", None) or ()) or None,
+        bayer=getattr(args, "bayer", None),
         depth=getattr(args, "depth", None),
         kitti_camera=getattr(args, "kitti_camera", None),
         nuscenes_camera=tuple(getattr(args, "nuscenes_camera", None) or ()) or None,

@@ -199,6 +199,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         "protocol": "per image, then mean over images; 95 % intervals: bootstrap over scenes",
         "frames_without_truth": found.without_truth,
         "frames_skipped": found.skipped,
+        **({"faults": found.faults} if found.faults else {}),
         **({"flicker_note": found.flicker_note} if found.flicker_note else {}),
         "conditions": result,
     }
@@ -228,6 +229,8 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     _print_intervals(result)
     if found.without_truth:
         print(f"{found.without_truth} frames without depth or lidar were left out")
+    for line in found.faults:
+        print(f"attention: {line}")
     for line in found.skipped[:5]:
         print(f"skipped {line}")
     if len(found.skipped) > 5:
@@ -277,6 +280,7 @@ def _write_page(
     notes = [
         f"Scored: {what}.",
         f"Drive: {args.drive}.",
+        *(f"Attention: {line}." for line in found.faults),
         f"Machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}.",
     ]

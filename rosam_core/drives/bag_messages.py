@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rosam_core.drives.bag_reader import ros2_types
+from rosam_core.drives.bag_reader import BagMessage, ros2_types
 from rosam_core.types import Camera, Float32, Float64
 
 _POINT_DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
@@ -134,6 +135,27 @@ def transforms(stamp_ns: int, edges: Sequence[tuple[str, str, Float64]]) -> Any:
             )
         )
     return message_class("tf2_msgs/msg/TFMessage")(transforms=stamped)
+
+
+def points_in(message: BagMessage) -> int:
+    """Returns how many points a PointCloud2 message states, read without decoding it.
+
+    Args:
+        message: As it is recorded.
+
+    Returns:
+        Their number; 0 if there are too few bytes for a point cloud.
+    """
+    # After four bytes (CDR's preamble, or ROS 1's sequence number) a stamp of eight, the frame's
+    # name with its length before it, and height and width; CDR puts these at multiples of four.
+    raw = message.raw
+    order = "<" if message.is_ros1 or raw[1] & 1 else ">"
+    at = 16 + struct.unpack_from(f"{order}I", raw, 12)[0] if len(raw) >= 16 else len(raw)
+    at += 0 if message.is_ros1 else -at % 4
+    if len(raw) < at + 8:
+        return 0
+    height, width = struct.unpack_from(f"{order}II", raw, at)
+    return int(height * width)
 
 
 def read_points(cloud: Any) -> Float32:

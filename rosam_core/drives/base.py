@@ -21,6 +21,7 @@ class Glance:
         camera_name: Name of the camera in its drive.
         has_lidar: The frame comes with lidar points.
         has_depth: The frame comes with exact depth.
+        has_empty_scan: Its lidar scan is there and holds no point.
     """
 
     stamp_ns: int
@@ -30,6 +31,7 @@ class Glance:
     camera_name: str = "camera"
     has_lidar: bool = False
     has_depth: bool = False
+    has_empty_scan: bool = False
 
 
 class Drive(abc.ABC):
@@ -41,6 +43,9 @@ class Drive(abc.ABC):
 
     depth_is_lidar: bool = False
     """`Frame.depth` shows lidar points, of which some may be hidden from the camera."""
+
+    missing: tuple[str, ...] = ()
+    """Images that the recording lists between others that are there, and that are not there."""
 
     @abc.abstractmethod
     def __len__(self) -> int:

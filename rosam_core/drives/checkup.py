@@ -195,11 +195,7 @@ def check_cameras(track: Track) -> list[Finding]:
             Finding("intrinsics", WARNING, doubt, "calibrate the camera (camera_calibration)", own)
             for doubt in doubts(camera)
         ]
-    changes = [
-        index
-        for before, after, index in zip(glances, glances[1:], track.indices[1:], strict=False)
-        if before.camera != after.camera
-    ]
+    changes = track.changes
     if changes:
         found.append(
             Finding(
@@ -211,6 +207,27 @@ def check_cameras(track: Track) -> list[Finding]:
             )
         )
     return found
+
+
+def check_scans(track: Track) -> list[Finding]:
+    """Finds frames whose lidar scan holds no point.
+
+    Args:
+        track: The frames of one camera.
+    """
+    pairs = zip(track.indices, track.glances, strict=True)
+    empty = tuple(index for index, glance in pairs if glance.has_empty_scan)
+    if not empty:
+        return []
+    return [
+        Finding(
+            "scans",
+            WARNING,
+            f"the lidar scans of {len(empty)} of {len(track.glances)} frames hold no point",
+            "copy these scans again, or leave the frames out: they have no true depth",
+            empty,
+        )
+    ]
 
 
 def doubts(camera: Camera) -> list[str]:

@@ -54,6 +54,16 @@ def ranges(indices: Iterable[int]) -> list[tuple[int, int]]:
     return found
 
 
+def missing_in_words(names: Sequence[str]) -> str:
+    """Returns a line on images that a recording lists and that are not there.
+
+    Args:
+        names: Of the images, at least one.
+    """
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{len(names)} listed images are missing: {', '.join(names[:5])}{more}"
+
+
 def in_words(indices: Sequence[int], most: int = 6) -> str:
     """Returns runs of numbers as text, such as `3-9, 12 and 4 more`.
 

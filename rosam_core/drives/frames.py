@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ from rosam_core.drives.frames_description import DESCRIPTION, Description
 from rosam_core.drives.image_files import (
     IMAGE_SUFFIXES,
     image_files,
+    looks_like_mosaic,
     read_depth_image,
     read_image,
 )
+from rosam_core.drives.opening import BAYER_PATTERNS
 from rosam_core.drives.video import VIDEO_SUFFIXES, VideoFile
-from rosam_core.types import CONDITIONS, Camera, Float64, Frame
+from rosam_core.types import CONDITIONS, Camera, Float64, Frame, UInt8
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 10.0
 CAMERA_FILE = "camera.yaml"
@@ -47,6 +52,7 @@ class FramesDrive(Drive):
         fps: float | None = None,
         depth: str | Path | None = None,
         condition: str | None = None,
+        bayer: str | None = None,
     ) -> None:
         """Lists the images; each is read when its frame is.
 
@@ -59,6 +65,8 @@ class FramesDrive(Drive):
             depth: Folder of true depth; else `depth/` beside the images, if it is there.
             condition: One of `CONDITIONS`, for every frame; else those of the time ranges beside
                 the images (`condition_ranges`), or that of `drive.json`.
+            bayer: Pattern of raw images, one of `BAYER_PATTERNS`; they are demosaiced. Without
+                it a warning says if they look like a mosaic.
 
         Raises:
             FileNotFoundError: There is no such folder, file or image.
@@ -70,7 +78,12 @@ class FramesDrive(Drive):
             raise ValueError(f"condition {condition!r} is none of {', '.join(CONDITIONS)}")
         if fps is not None and not 0 < fps < float("inf"):
             raise ValueError(f"the frame rate must be positive, got {fps:g}")
+        self._bayer = bayer
+        if bayer not in (None, *BAYER_PATTERNS):
+            raise ValueError(f"bayer {bayer!r} is none of {', '.join(BAYER_PATTERNS)}")
         self._video = VideoFile(self.path) if is_video(self.path) else None
+        if self._video and bayer:
+            raise ValueError(f"{self.path} is a video, no raw mosaic: leave --bayer out")
         self.files: list[Path] = []
         described = Description()
         beside = self.path.parent if self._video else self.path
@@ -110,7 +123,7 @@ class FramesDrive(Drive):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        image = self._video.read(index) if self._video else read_image(self.files[index])
+        image = self._video.read(index) if self._video else self._picture(self.files[index])
         height, width = image.shape[:2]
         try:
             camera = self._camera_for(width, height)
@@ -166,11 +179,23 @@ class FramesDrive(Drive):
             return self._video.width, self._video.height
         for path in self.files:
             try:
-                height, width = read_image(path).shape[:2]
-                return width, height
+                image = self._picture(path)
             except ValueError as error:
                 problem = error
+                continue
+            if self._bayer is None and looks_like_mosaic(image):
+                logger.warning(
+                    "%s looks like a raw Bayer mosaic and is read as grey: state its pattern with "
+                    "--bayer %s",
+                    path,
+                    "|".join(BAYER_PATTERNS),
+                )
+            height, width = image.shape[:2]
+            return width, height
         raise ValueError(f"none of {len(self.files)} images can be read; the last: {problem}")
+
+    def _picture(self, path: Path) -> UInt8:
+        return read_image(path, self._bayer)
 
     def _stamps(self, count: int, fps: float | None, described: Description) -> list[int]:
         """Returns the time of every frame [ns]; sorts the files by it where names are stamps."""

@@ -14,11 +14,13 @@ from rosam_core.drives.checkup import (
     STILL_FRAMES,
     check_cameras,
     check_poses,
+    check_scans,
     check_stamps,
     long_runs,
     still_finding,
 )
 from rosam_core.drives.findings import ERROR, WARNING, Finding
+from rosam_core.drives.image_files import looks_like_mosaic
 from rosam_core.drives.pair_motion import PairMotion, measure_pair, shrink
 from rosam_core.drives.pose_agreement import check_rotations, turning_rad
 from rosam_core.drives.survey import Track, tracks_of
@@ -89,8 +91,11 @@ def diagnose(
         own = len(track.indices) - 1
         count = own if total <= pairs else math.ceil(pairs * own / max(total, 1))
         findings = [*check_cameras(track), *check_stamps(track), *check_poses(track)]
-        seen, unreadable = examine(drive, track, spread(own, min(count, own)), progress)
+        findings += check_scans(track)
+        seen, unreadable, mosaics = examine(drive, track, spread(own, min(count, own)), progress)
         findings += check_pairs(track, seen, unreadable)
+        if mosaics:
+            findings.append(mosaic_finding(mosaics))
         findings.sort(key=lambda finding: finding.severity != ERROR)
         turning = turning_rad(track, [pair.before for pair in seen])
         found.append(Diagnosis(track, len(seen), findings, turning))
@@ -114,7 +119,7 @@ def spread(total: int, count: int) -> list[int]:
 
 def examine(
     drive: Drive, track: Track, places: Sequence[int], progress: Callable[[], object]
-) -> tuple[list[Pair], dict[int, str]]:
+) -> tuple[list[Pair], dict[int, str], list[int]]:
     """Reads images and compares neighbours.
 
     Args:
@@ -126,8 +131,10 @@ def examine(
     Returns:
         pairs: Those whose images could both be read and compared.
         unreadable: By index in the drive, why a frame could not be read.
+        mosaics: Frames that look like a raw mosaic, by index in the drive.
     """
     unreadable: dict[int, str] = {}
+    mosaics: list[int] = []
     pairs = []
     last_place, last = -1, None
     steps, usual = track.steps_s, track.step_s or 0.0
@@ -135,6 +142,8 @@ def examine(
     def read(place: int) -> object:
         try:
             frame = drive[track.indices[place]]
+            if looks_like_mosaic(frame.image):
+                mosaics.append(track.indices[place])
             return shrink(frame.image, frame.camera)
         except (ValueError, OSError) as error:
             unreadable[track.indices[place]] = str(error)
@@ -148,7 +157,19 @@ def examine(
         if before is not None and after is not None and near and before[1] == after[1]:
             pairs.append(Pair(place, measure_pair(before[0], after[0], before[1])))
         progress()
-    return pairs, unreadable
+    return pairs, unreadable, mosaics
+
+
+def mosaic_finding(frames: Sequence[int]) -> Finding:
+    """Returns the finding for frames that look like a raw mosaic, by index in the drive."""
+    return Finding(
+        "mosaic",
+        ERROR,
+        f"{len(frames)} frames look like a raw Bayer mosaic that is read as grey",
+        "state the pattern with --bayer, in a bag as the encoding (bayer_rggb8, ...); of RobotCar "
+        "open the whole traversal",
+        tuple(frames),
+    )
 
 
 def check_pairs(track: Track, pairs: Sequence[Pair], unreadable: dict[int, str]) -> list[Finding]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rosam_core.drives.synthetic.drive import decode_depth
-from rosam_core.runtime.image_codec import decode_compressed
+from rosam_core.runtime.image_codec import decode_compressed, decode_image
 from rosam_core.types import Float32, UInt8
+
+MOSAIC_RATIO = 1.2
+"""By so much, across and down, do neighbours of a mosaic differ more than pixels two apart, which
+show one colour. Six raw images of Oxford RobotCar have 1.33 or more, 105 pictures of nuScenes,
+KITTI and others in grey 1.13 or less."""
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
@@ -37,13 +43,14 @@ def image_files(folder: Path) -> list[Path]:
     return sorted((path for path in found if path.name[0] != "."), key=natural_key)
 
 
-def read_image(path: Path) -> UInt8:
+def read_image(path: Path, bayer: str | None = None) -> UInt8:
     """Returns the picture in a file, uint8[H,W,3] RGB; grey becomes three equal channels.
 
     EXIF orientation is ignored, because the camera model belongs to the stored pixels.
 
     Args:
         path: JPEG, PNG, BMP or TIFF.
+        bayer: One of `opening.BAYER_PATTERNS` if it is a raw mosaic, which is then demosaiced.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -53,8 +60,10 @@ def read_image(path: Path) -> UInt8:
         raise FileNotFoundError(f"no image {path}: is the copy of the drive complete?")
     data = np.fromfile(path, np.uint8)
     try:
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        if bayer is None and path.suffix.lower() in (".jpg", ".jpeg", ".png"):
             return decode_compressed(path.suffix[1:], data)
+        if bayer is not None:
+            return _demosaiced(data, bayer, path.suffix.lower())
         if data.size < 8:
             raise ValueError(f"{data.size} bytes are no image")
         if data[:2].tobytes() == b"BM":
@@ -67,6 +76,40 @@ def read_image(path: Path) -> UInt8:
     if image is None:
         raise ValueError(f"{path} cannot be read, copy it again or remove it: it is damaged")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _demosaiced(data: UInt8, bayer: str, suffix: str) -> UInt8:
+    if suffix in (".jpg", ".jpeg"):
+        raise ValueError("a JPEG is no raw mosaic: its compression mixes neighbours")
+    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise ValueError("it is damaged")
+    if stored.ndim != 2:
+        raise ValueError(f"it is in colour, no raw mosaic ({bayer}) as stated")
+    height, width = stored.shape
+    name = f"bayer_{bayer}{8 * stored.itemsize}"
+    is_bigendian = sys.byteorder == "big"
+    step = width * stored.itemsize
+    return decode_image(name, width, height, step, is_bigendian, stored.tobytes())
+
+
+def looks_like_mosaic(image: UInt8) -> bool:
+    """Returns whether a picture that was read as grey may be a raw Bayer mosaic.
+
+    A guess: mosaics of little colour or in deep night are not seen.
+
+    Args:
+        image: uint8[H,W,3].
+    """
+    grey = image[..., 0]
+    if min(grey.shape) < 16 or (image[..., 1] != grey).any() or (image[..., 2] != grey).any():
+        return False
+    levels = grey.astype(np.int16)
+    for across in (levels, levels.T):
+        beside = np.abs(across[:, 1:] - across[:, :-1]).mean()
+        if not beside > MOSAIC_RATIO * np.abs(across[:, 2:] - across[:, :-2]).mean():
+            return False
+    return True
 
 
 def read_depth_image(path: Path, width: int, height: int) -> Float32:

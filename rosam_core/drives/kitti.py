@@ -152,13 +152,15 @@ class KittiDrive(Drive):
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its image."""
         view = self._views[index]
+        is_empty = view.lidar is not None and view.lidar.stat().st_size == 0
         return Glance(
             stamp_ns=view.stamp_ns,
             camera=self._rig.camera,
             T_world_camera=view.T_world_camera,
             condition="day-clear",
             camera_name=self.camera_name,
-            has_lidar=view.lidar is not None,
+            has_lidar=view.lidar is not None and not is_empty,
+            has_empty_scan=is_empty,
             has_depth=view.depth is not None,
         )
 
@@ -251,6 +253,9 @@ class KittiDrive(Drive):
                 without.append(path.stem)
             else:
                 found.append((path, stamp))
+        there = {int(path.stem) for path, _ in found}
+        between = range(min(there, default=0), max(there, default=0))
+        self.missing = tuple(f"{n:06d}" for n in between if n not in there and stamps[n])
         if without:
             logger.warning(
                 "%s: left out, without a time in %s: %s", self.name, stamps_file, _some(without)

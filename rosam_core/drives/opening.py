@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,12 @@ from rosam_core.types import Camera
 if TYPE_CHECKING:
     from rosam_core.drives.bag_cameras import CameraTopic
 
+logger = logging.getLogger(__name__)
+
 KINDS = ("synthetic", "nuscenes", "robotcar", "bag", "kitti", "frames")
+BAYER_PATTERNS = ("rggb", "bggr", "gbrg", "grbg")
+"""Colours of the first two rows of a raw image, as ROS names them."""
+
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 SYNTHETIC_FORMAT = "rosam-synthetic-1"
 FRAMES_FORMAT = "rosam-frames-1"
@@ -25,6 +31,9 @@ class DriveOptions:
     """What a user states about a drive because its files do not; only where a kind has a use.
 
     Attributes:
+        topic: Cameras of a bag, by their topics; None is every one, and of a raw and a compressed
+            copy of the same images one.
+        bayer: Pattern of raw images, one of `BAYER_PATTERNS`; None is no mosaic.
         camera: Intrinsics of images, of a video, or of a bag's cameras without camera_info.
         fov_deg: Horizontal field of view of the same, instead of intrinsics [degrees].
         fps: Rate of images or of a video [1/s].
@@ -55,6 +64,8 @@ class DriveOptions:
     robotcar_split: str | None = None
     robotcar_truth: str | None = None
     robotcar_window: float | None = None
+    topic: tuple[str, ...] | None = None
+    bayer: str | None = None
 
     def check(self, kind: str) -> None:
         """Refuses what has no meaning for a kind of drive: it would be ignored silently.
@@ -66,8 +77,8 @@ class DriveOptions:
             ValueError: An option is stated that this kind has no use for.
         """
         uses = {
-            "frames": {"camera", "fov_deg", "fps", "depth"},
-            "bag": {"camera", "fov_deg"},
+            "frames": {"camera", "fov_deg", "fps", "depth", "bayer"},
+            "bag": {"camera", "fov_deg", "topic"},
             "kitti": {"kitti_camera"},
             "nuscenes": {name for name in vars(self) if name.startswith("nuscenes_")},
             "robotcar": {name for name in vars(self) if name.startswith("robotcar_")},
@@ -192,6 +203,7 @@ def open_drives(
             "fov_deg": options.fov_deg,
             "fps": options.fps,
             "depth": options.depth,
+            "bayer": options.bayer,
         }
         return [FramesDrive(folder, **stated) for folder in find_frames(path) or [path]]
     if kind != "synthetic":
@@ -231,18 +243,25 @@ def _open_nuscenes(path: Path, options: DriveOptions) -> Drive:
 
 
 def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
-    """Opens every camera of a bag that has a camera_info, or the stated view."""
+    """Opens every camera of a bag, or the stated ones, by a camera_info or the stated view.
+
+    A warning names each that is left out.
+    """
+    from rosam_core.drives.bag_cameras import choose_cameras
     from rosam_core.drives.bag_reader import BagReader
     from rosam_core.drives.rosbag import RosbagDrive
 
     with BagReader(path) as bag:
-        found = [(camera, _stated_view(camera, options)) for camera in bag.cameras]
+        cameras, copies = choose_cameras(bag, options.topic or ())
+    found = [(camera, _stated_view(camera, options)) for camera in cameras]
     usable = [(camera, stated) for camera, stated in found if camera.camera or stated]
-    if not usable:
-        problems = [f"{camera.topic}: {camera.problem}" for camera, _ in found]
-        raise ValueError(
-            f"{path} has no camera that can be scored: " + ("; ".join(problems) or "no images")
-        )
+    problems = [f"{c.topic}: {c.problem}" for c, stated in found if not (c.camera or stated)]
+    if problems and (options.topic or not usable):
+        raise ValueError(f"{path} has no camera that can be scored: " + "; ".join(problems))
+    for copy in copies:
+        logger.warning("%s left out, a copy of another transport: --topic %s takes it", copy, copy)
+    for problem in problems:
+        logger.warning("left out %s", problem)
     return [RosbagDrive(path, camera.topic, stated) for camera, stated in usable]
 
 

@@ -266,6 +266,8 @@ class RobotCarDrive(Drive):
                 "files of two traversals?"
             )
         logger.info("%s: %d of %d images are here", self.name, len(recorded), len(listed))
+        between = listed[(listed > recorded[0]) & (listed < recorded[-1])]
+        self.missing = tuple(map(str, between[~np.isin(between, there)].tolist()))
         self._recorded: Int64 = recorded
         if split is None:
             self.stamps: Int64 = recorded

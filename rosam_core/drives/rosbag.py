@@ -16,7 +16,7 @@ from rosam_core.drives.bag_cameras import (
     choose_cameras,
     load_camera_file,
 )
-from rosam_core.drives.bag_messages import read_timed_points
+from rosam_core.drives.bag_messages import points_in, read_timed_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
 from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive, Glance
@@ -102,8 +102,9 @@ class RosbagDrive(Drive):
         self.lidar_topic = chosen or None
         self.stamps_ns, self._images = self._index(bag, topic.topic)
         self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
+        self._empty_scans: set[tuple[int, int]] = set()
         if chosen:
-            self._lidar_stamps, self._lidars = self._index(bag, chosen)
+            self._lidar_stamps, self._lidars = self._index(bag, chosen, self._empty_scans)
         self.transforms = TransformTree.of_bag(bag)
 
     def __len__(self) -> int:
@@ -155,14 +156,16 @@ class RosbagDrive(Drive):
         if self.transforms.is_moving(self.frame_id):
             root = self.transforms.root_of(self.frame_id)
             T_world_camera = self.transforms.lookup(root, self.frame_id, stamp)
-        gaps = np.abs(self._lidar_stamps - stamp)
+        nearest = self._nearest_scan(stamp)
+        is_empty = nearest is not None and self._lidars[nearest] in self._empty_scans
         return Glance(
             stamp_ns=stamp,
             camera=self._camera or self._camera_at(self._images[index][0]),
             T_world_camera=T_world_camera,
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
-            has_lidar=bool(gaps.size and gaps.min() <= MAX_LIDAR_GAP_NS),
+            has_lidar=nearest is not None and not is_empty,
+            has_empty_scan=is_empty,
         )
 
     def scene(self, index: int) -> str:
@@ -181,8 +184,13 @@ class RosbagDrive(Drive):
             self._bag, self._process = BagReader(self.path), os.getpid()
         return self._bag
 
-    def _index(self, bag: BagReader, topic: str) -> tuple[Any, list[tuple[int, int]]]:
-        """Returns the stamps, and when each message was recorded with its rank at that time."""
+    def _index(
+        self, bag: BagReader, topic: str, empty: set[tuple[int, int]] | None = None
+    ) -> tuple[Any, list[tuple[int, int]]]:
+        """Returns the stamps, and when each message was recorded with its rank at that time.
+
+        Of point clouds those without a point are added to `empty`.
+        """
         stamps, places = [], []
         last, rank = -1, 0
         for message in bag.messages([topic]):
@@ -194,6 +202,8 @@ class RosbagDrive(Drive):
                 logger.warning("left out: %s", error)
                 continue
             places.append((last, rank))
+            if empty is not None and not points_in(message):
+                empty.add((last, rank))
         return np.array(stamps, np.int64), places
 
     def _read(self, topic: str, place: tuple[int, int]) -> BagMessage:
@@ -232,12 +242,10 @@ class RosbagDrive(Drive):
         Motion between scan and image is removed if it is known, and motion during the scan if its
         points have times.
         """
-        if not self._lidars or self.lidar_topic is None:
+        nearest = self._nearest_scan(stamp_ns)
+        if nearest is None or self.lidar_topic is None:
             return None, None
-        nearest = int(np.argmin(np.abs(self._lidar_stamps - stamp_ns)))
         scan_ns = int(self._lidar_stamps[nearest])
-        if abs(scan_ns - stamp_ns) > MAX_LIDAR_GAP_NS:
-            return None, None
         cloud = self._read(self.lidar_topic, self._lidars[nearest]).decode()
         source = cloud.header.frame_id
         T = self._moved_transform(frame_id, stamp_ns, source, scan_ns)
@@ -255,6 +263,13 @@ class RosbagDrive(Drive):
             return moved(points, T), T[:3, 3]
         share = (seconds - begin) / (end - begin)
         return moved_sweep(points, share, ends[0], ends[1]), (ends[0] + ends[1])[:3, 3] / 2
+
+    def _nearest_scan(self, stamp_ns: int) -> int | None:
+        """Returns the number of the scan nearest in time, None if none is near enough."""
+        gaps = np.abs(self._lidar_stamps - stamp_ns)
+        if not gaps.size or gaps.min() > MAX_LIDAR_GAP_NS:
+            return None
+        return int(np.argmin(gaps))
 
     def _moved_transform(
         self, camera: str, stamp_ns: int, source: str, scan_ns: int

@@ -61,6 +61,13 @@ class Track:
         return np.array(found, np.float64).reshape(-1, 3)
 
     @property
+    def changes(self) -> list[int]:
+        """Frames whose intrinsics are not those of the frame before, by index in the drive."""
+        cameras = [glance.camera for glance in self.glances]
+        pairs = zip(cameras, cameras[1:], self.indices[1:], strict=False)
+        return [index for before, after, index in pairs if before != after]
+
+    @property
     def distance_m(self) -> float | None:
         """Way between the frames with a pose [m]; None with fewer than two of them."""
         positions = self.positions()
@@ -95,9 +102,11 @@ def survey(drive: Drive) -> dict[str, Any]:
     Returns:
         `name`, `frames`, `scenes`, `conditions` (frames of each), `duration_s` (of all scenes,
         each as long as its longest camera), `distance_m` (None without poses), frames with
-        `poses`, `lidar`, `depth`, and `cameras`: `name`, `frames`, `sizes`, `fov_x_deg` and
-        `fx` (smallest and largest), `distortion`, `rate_hz` (None for lone frames) and
-        `largest_gap_s` with its `gap_after` (index of the frame before it).
+        `poses`, `lidar`, `depth`, `empty_scans` (frames whose scan holds no point), `missing`
+        (names of images that are listed and not there), and `cameras`: `name`, `frames`,
+        `sizes`, `fov_x_deg` and `fx` (smallest and largest), `distortion`, `rate_hz` (None for
+        lone frames), `largest_gap_s` with its `gap_after` (index of the frame before it), and
+        `intrinsics_change` (frames from which they are others than in the frame before).
     """
     tracks = tracks_of(drive)
     glances = [glance for track in tracks for glance in track.glances]
@@ -122,6 +131,13 @@ def survey(drive: Drive) -> dict[str, Any]:
         "poses": sum(glance.T_world_camera is not None for glance in glances),
         "lidar": sum(glance.has_lidar for glance in glances),
         "depth": sum(glance.has_depth for glance in glances),
+        "empty_scans": [
+            index
+            for track in tracks
+            for index, glance in zip(track.indices, track.glances, strict=True)
+            if glance.has_empty_scan
+        ],
+        "missing": list(drive.missing),
         "cameras": [_camera(name, own) for name, own in cameras.items()],
     }
 
@@ -148,4 +164,5 @@ def _camera(name: str, tracks: Sequence[Track]) -> dict[str, Any]:
         "rate_hz": round(1 / float(np.median(steps)), 3) if steps else None,
         "largest_gap_s": round(gap[0], 6) if gap else None,
         "gap_after": gap[1] if gap else None,
+        "intrinsics_change": [index for track in tracks for index in track.changes],
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from rosam_core.drives.base import Drive
+from rosam_core.drives.findings import in_words, missing_in_words
 from rosam_core.drives.opening import find_kind, open_drives
 from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ego_vehicle import VehicleBox
@@ -18,7 +19,7 @@ from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.metrics import scored_places
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
-from rosam_core.types import DepthPrediction, Float32, Frame
+from rosam_core.types import Camera, DepthPrediction, Float32, Frame
 
 Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
 """From a frame, its scene and its index in the drive: the prediction, and the one with flip
@@ -39,6 +40,7 @@ class Evaluation:
         flicker_note: Why flicker could not be measured; empty if it was, or was not asked for.
         digest: 32 hexadecimal digits of the scenes, stamps, cameras, poses and conditions of the
             scored frames; not of their pixels.
+        faults: Images that are missing and intrinsics that change, a line each.
     """
 
     scores: list[ImageScore]
@@ -49,6 +51,7 @@ class Evaluation:
     crop: str = NO_CROP
     flicker_note: str = ""
     digest: str = ""
+    faults: tuple[str, ...] = ()
 
     def truth(self, frame: Frame, drive: Drive) -> Float32 | None:
         """Returns what a frame was scored against, float32[H,W] [m], NaN = not scored."""
@@ -124,12 +127,16 @@ def score_drives(
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth, digest = 0, hashlib.sha256()
     meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
+    cameras: dict[tuple[int, str, str], list[tuple[int, Camera]]] = {}
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
         try:
             frame = drive[index]
             if conditions and frame.condition not in conditions:
                 continue
+            seen = cameras.setdefault((id(drive), scene, frame.camera_name), [])
+            if not seen or seen[-1][1] != frame.camera:
+                seen.append((index, frame.camera))
             truth = found.truth(frame, drive)
             if truth is None:
                 without_truth += 1
@@ -180,4 +187,24 @@ def score_drives(
         without_truth=without_truth,
         flicker_note=meter.note,
         digest=digest.hexdigest()[:32],
+        faults=tuple(_faults(drives, cameras)),
     )
+
+
+def _faults(
+    drives: Sequence[Drive], cameras: Mapping[tuple[int, str, str], list[tuple[int, Camera]]]
+) -> list[str]:
+    """Returns a line for each drive with missing images and each camera whose intrinsics change.
+
+    Args:
+        drives: What was scored.
+        cameras: By drive, scene and camera: index and intrinsics where those are new.
+    """
+    lines = [f"{d.name}: {missing_in_words(d.missing)}" for d in drives if d.missing]
+    for (_, scene, name), seen in cameras.items():
+        if changes := [index for index, _ in seen[1:]]:
+            where = in_words(changes)
+            lines.append(
+                f"{scene}, {name}: intrinsics change {len(changes)} times, at frames {where}"
+            )
+    return lines
