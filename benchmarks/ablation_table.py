@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ablation_pictures import draw_depths
 
 ADVERSE = ("night", "day-rain")
 SHOWN = ("day-clear", "night", "day-rain", "fog")
@@ -34,6 +35,10 @@ def write_results(plan: Mapping[str, Any], rows: Path, out: Path, results: Path)
     results.mkdir(parents=True, exist_ok=True)
     (results / "ablation_table.md").write_text(text + "\n", encoding="utf-8")
     draw_gains(plan, found, results / "ablation.png")
+    seed = min(found["baseline"])
+    checkpoints = [out / "runs" / f"{name}-{seed}" / "last.pt" for name in ("baseline", "full")]
+    if all(checkpoint.is_file() for checkpoint in checkpoints) and (out / "test").is_dir():
+        draw_depths(*checkpoints, out / "test", ADVERSE, results / "ablation_depths.jpg")
 
 
 def read_rows(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:

@@ -1,0 +1,58 @@
+"""Depth of the adaptation benchmark side by side: the baseline's and that of all priors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ablation_score import RANGE_M, Predictor
+
+from rosam_core.drives.synthetic.drive import encode_image
+from rosam_core.drives.training_samples import find_training_drives
+from rosam_core.evaluation.metrics import depth_metrics
+from rosam_core.evaluation.pictures import colorize_error, contact_sheet, side_by_side
+from rosam_core.runtime.colormap import colorize_depth
+from rosam_core.types import UInt8
+
+SHARES = (0.5, 0.9)
+"""Which drives are shown: those at these shares of the baseline's error, in each condition."""
+HEIGHT = 96
+
+
+def draw_depths(
+    baseline: Path, full: Path, drives: Path, conditions: Sequence[str], path: Path
+) -> None:
+    """Draws image, truth, depth and error of both students, a frame a row.
+
+    The frames are chosen by the baseline's error alone: the median one and a bad one.
+
+    Args:
+        baseline: Checkpoint.
+        full: Checkpoint.
+        drives: Synthetic drives that were scored.
+        conditions: Whose frames are shown.
+        path: JPEG file to write.
+    """
+    one, two = Predictor(baseline), Predictor(full)
+    found = find_training_drives(drives)
+    rows = []
+    for condition in conditions:
+        errors = [
+            depth_metrics(d.depth(0), one.depth(d.image(condition, 0), d), *RANGE_M)["abs_rel"]
+            for d in found
+        ]
+        order = np.argsort(errors)
+        for share in SHARES:
+            drive = found[int(order[round(share * (len(order) - 1))])]
+            image, truth = drive.image(condition, 0), drive.depth(0)
+            panels: list[UInt8] = [image, colorize_depth(truth)]
+            words = []
+            for predictor in (one, two):
+                depth = predictor.depth(image, drive)
+                panels += [colorize_depth(depth), colorize_error(truth, depth)]
+                words.append(f"{depth_metrics(truth, depth, *RANGE_M)['abs_rel']:.3f}")
+            label = f"{condition}, {round(100 * share)} % of frames have less error"
+            rows.append(side_by_side(panels, HEIGHT, label, f"AbsRel {words[0]}, {words[1]}"))
+    title = "image | truth | baseline, its error | all four priors, their error"
+    path.write_bytes(encode_image(contact_sheet(rows, title), ".jpg"))
