@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Options:
         runs: Timed runs a turn.
         warm_up: Runs before them.
         timeout_s: Of a turn.
+        arena: Let ONNX Runtime keep freed CPU memory for the next image.
+        provider_options: Of ONNX Runtime's provider, for `onnx-cuda` and `onnx-tensorrt`.
     """
 
     threads: int = 0
@@ -59,6 +61,8 @@ class Options:
     runs: int = 20
     warm_up: int = 5
     timeout_s: float = 600.0
+    arena: bool = True
+    provider_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def subjects(
@@ -140,6 +144,8 @@ def _turn(subject: Subject, frames: Path, depth: Path | None, options: Options) 
         "depth": str(depth) if depth else None,
         "threads": options.threads,
         "spinning": options.spinning,
+        "arena": options.arena,
+        "provider_options": dict(options.provider_options),
         "warm_up": options.warm_up,
         "runs": options.runs,
     }

@@ -35,9 +35,9 @@ def run_turn(task: dict[str, Any]) -> dict[str, Any]:
     """Returns the times of one engine.
 
     Args:
-        task: `model`, `engine`, `precision` (of OpenVINO), `threads`, `spinning`, `batch`,
-            `warm_up`, `runs`, `frames` (file of uint8[n,h,w,3]) and `depth` (file to write the
-            depth of these frames to, or None).
+        task: `model`, `engine`, `precision` (of OpenVINO), `threads`, `spinning`, `arena`,
+            `provider_options`, `batch`, `warm_up`, `runs`, `frames` (file of uint8[n,h,w,3]) and
+            `depth` (file to write the depth of these frames to, or None).
 
     Returns:
         `times_ms` of every run, `load_ms`, `memory_mib` (resident, more than before loading; None
@@ -70,7 +70,11 @@ def run_turn(task: dict[str, Any]) -> dict[str, Any]:
 def open_engine(task: dict[str, Any]) -> DepthEngine:
     """Returns the engine of a task, with the precision it names."""
     options = EngineOptions(
-        task["threads"], task["spinning"], precision=task["precision"] or "f32"
+        task["threads"],
+        task["spinning"],
+        task["arena"],
+        task["provider_options"],
+        task["precision"] or "f32",
     )
     return choose_engine(task["model"], task["engine"], options).engine
 

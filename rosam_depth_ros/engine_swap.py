@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
-from rosam_core.engines.registry import EngineOptions, choose_engine, default_model_path
+from rosam_core.engines.registry import (
+    EngineOptions,
+    choose_engine,
+    default_model_path,
+    provider_options,
+)
 from rosam_core.types import card_path
 from rosam_depth_ros.camera_set import camera_names
 from rosam_depth_ros.diagnostics import EngineStatus, ErrorLog, in_words
@@ -278,17 +283,3 @@ def _stamps(request: EngineRequest) -> tuple[float, ...]:
     except OSError:
         return ()
     return tuple(value for one in found for value in (one.st_mtime, one.st_size))
-
-
-def provider_options(text: str) -> dict[str, str]:
-    """Returns the options in `onnx_provider_options` by name.
-
-    Raises:
-        ValueError: It is not `name=value,...`.
-    """
-    pairs = [word.partition("=") for word in text.split(",")] if text.strip() else []
-    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
-        raise ValueError(
-            f"parameter onnx_provider_options must be such as device_id=1, got {text!r}"
-        )
-    return {name.strip(): value.strip() for name, _, value in pairs}

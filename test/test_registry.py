@@ -12,7 +12,13 @@ from support import expect_values_by_hand, write_tiny_model
 from rosam_core.engines import registry
 from rosam_core.engines.contract import check_answer
 from rosam_core.engines.onnx_engine import OnnxEngine
-from rosam_core.engines.registry import default_model_path, load_engine
+from rosam_core.engines.registry import (
+    EngineOptions,
+    choose_engine,
+    default_model_path,
+    load_engine,
+    provider_options,
+)
 from rosam_core.types import ModelCard, card_path, file_sha256
 
 
@@ -235,3 +241,64 @@ def test_card_survives_a_round_trip(tmp_path: Path) -> None:
     assert card.results == {"day": {"abs_rel": 0.1}}
     assert card.max_depth_m == 60.0
     assert card.focal_range_px == (32.0, 128.0)
+
+
+def test_settings_reach_the_engine_that_has_them(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path)
+    chosen = choose_engine(model, "onnx-cpu", EngineOptions(1, True, arena=False))
+    assert chosen.reason == "asked for"
+    assert isinstance(chosen.engine, OnnxEngine)
+    settings = chosen.engine._session.get_session_options()
+    assert not settings.enable_cpu_mem_arena
+    assert settings.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    pytest.importorskip("openvino", reason="no OpenVINO: pip install '.[openvino]'")
+    options = EngineOptions(1, precision="f32", compiled_cache=tmp_path / "compiled")
+    engine = choose_engine(model, "openvino", options).engine
+    assert (engine.precision, engine.threads) == ("f32", 1)  # type: ignore[attr-defined]
+    assert list((tmp_path / "compiled").iterdir())
+    with pytest.raises(ValueError, match="unknown precision 'f8'"):
+        choose_engine(model, "openvino", EngineOptions(1, precision="f8"))
+
+
+def test_auto_says_why_and_takes_openvino_for_an_8_bit_model(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    why = "no TensorRT engine of this model is built, onnxruntime has no CUDA here"
+    chosen = choose_engine(write_tiny_model(tmp_path), "auto", EngineOptions(1))
+    assert (chosen.engine.name, chosen.reason) == ("onnx-cpu", why)
+    pytest.importorskip("openvino", reason="no OpenVINO: pip install '.[openvino]'")
+    eight = write_tiny_model(
+        tmp_path, name="eight", results={"quantization": {"precision": "int8"}}
+    )
+    chosen = choose_engine(eight, "auto", EngineOptions(1))
+    assert (chosen.engine.name, chosen.reason) == ("openvino", f"8-bit model; {why}")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_tensorrt_in_onnxruntime_is_never_replaced_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has TensorRT")
+    model = write_tiny_model(tmp_path)
+    with pytest.raises(ValueError, match=r"'onnx-tensorrt' is not usable here.*onnxruntime-gpu"):
+        choose_engine(model, "onnx-tensorrt")
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with pytest.raises(ValueError, match=r"Tensorrt\w+ and CUDA\w+ did not start"):
+        choose_engine(model, "onnx-tensorrt")
+
+
+@pytest.mark.parametrize("text", ["device_id", "=1", "device_id=", "a=1,,b=2"])
+def test_provider_options_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="provider options must be such as device_id=1, got"):
+        provider_options(text)
+
+
+def test_provider_options() -> None:
+    assert provider_options("") == {}
+    assert provider_options(" device_id=1, path=/a=b") == {"device_id": "1", "path": "/a=b"}

@@ -15,7 +15,7 @@ from rosam_core.commands.drive_options import (
     drive_options,
 )
 from rosam_core.engines.contract import load_card
-from rosam_core.engines.registry import ENGINES, default_model_path
+from rosam_core.engines.registry import ENGINES, default_model_path, provider_options
 from rosam_core.types import ModelCard, UInt8
 
 FRAMES = 8
@@ -46,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", action="append", type=int, help="images in a run, repeatable (default: 1)")
     add("--threads", type=int, default=0, help="of the engines; 0 = one per core")
     add("--spinning", action="store_true", help="let ONNX Runtime's idle threads busy-wait")
+    add("--no-arena", action="store_true", help="let ONNX Runtime give memory back each time")
+    add(
+        "--provider-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of ONNX Runtime's provider, for onnx-cuda and onnx-tensorrt, repeatable",
+    )
     add("--runs", type=int, default=20, help="timed runs a turn (default: 20)")
     add("--turns", type=int, default=3, help="how often every engine comes up (default: 3)")
     add("--drive", type=Path, help="frames to run and compare on (default: drawn pictures)")
@@ -76,7 +84,14 @@ def run(args: argparse.Namespace) -> int:
     frames = {
         (card.input_width, card.input_height): _frames(args, card) for card in cards.values()
     }
-    options = Options(args.threads, args.spinning, args.turns, args.runs)
+    options = Options(
+        args.threads,
+        args.spinning,
+        args.turns,
+        args.runs,
+        arena=not args.no_arena,
+        provider_options=provider_options(",".join(args.provider_option)),
+    )
     report = {
         "machine": {
             "processor": _processor(),

@@ -135,6 +135,21 @@ def choose_engine(
         raise ValueError(f"engine {name!r} is not usable here: {error}") from error
 
 
+def provider_options(text: str) -> dict[str, str]:
+    """Returns options of ONNX Runtime's provider, by name.
+
+    Args:
+        text: `name=value,...`, as a parameter or on a command line.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    pairs = [word.partition("=") for word in text.split(",")] if text.strip() else []
+    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
+        raise ValueError(f"provider options must be such as device_id=1, got {text!r}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def _auto(model: Path, card: ModelCard, options: EngineOptions) -> ChosenEngine:
     import onnxruntime as ort
 
