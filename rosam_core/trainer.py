@@ -122,10 +122,11 @@ class Trainer:
         stream = self._batches()
         started = time.monotonic() - self.elapsed_s
         before = (self.step, self.elapsed_s)
+        recent: list[dict[str, float]] = []
         try:
             while self._progress() < 1 and not self.stopped:
                 batch, focal = next(stream)
-                values = self._optimise(batch)
+                recent.append(self._optimise(batch))
                 self.focal_range[0] = min(self.focal_range[0], float(focal.min()))
                 self.focal_range[1] = max(self.focal_range[1], float(focal.max()))
                 self.step += 1
@@ -136,6 +137,9 @@ class Trainer:
                 if self.step % options.log_every == 0 or last:
                     seconds = max(self.elapsed_s - before[1], 1e-9)
                     rate = (self.step - before[0]) * len(focal) * self.fabric.world_size / seconds
+                    # Batches differ by more than a run improves: their mean shows the trend.
+                    values = {k: sum(v[k] for v in recent) / len(recent) for k in recent[0]}
+                    recent.clear()
                     progress.set_postfix(loss=f"{values['loss']:.3f}", images_s=f"{rate:.1f}")
                     records.write("train", self.step, self.elapsed_s / 60, values)
                 if self.step % options.val_every == 0 or (last and not self.stopped):

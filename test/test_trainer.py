@@ -193,6 +193,19 @@ def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
     ]
 
 
+def test_a_record_is_the_mean_of_the_steps_since_the_last_one(drives, tmp_path):
+    """One batch differs from the next by more than a run improves."""
+    logged = {}
+    for every in (1, 3):
+        overrides = [f"train.log_every={every}", "train.steps=4", "data.val_drives=null"]
+        train(small(drives, *overrides), tmp_path / str(every))
+        lines = (tmp_path / str(every) / "log.jsonl").read_text().splitlines()
+        logged[every] = {row["step"]: row["loss"] for row in map(json.loads, lines)}
+    assert list(logged[3]) == [3, 4]
+    assert logged[3][3] == pytest.approx(sum(logged[1][step] for step in (1, 2, 3)) / 3)
+    assert logged[3][4] == pytest.approx(logged[1][4])
+
+
 def test_loader_processes_do_not_change_the_result(drives, tmp_path):
     for workers in (0, 2):
         overrides = [f"data.workers={workers}", "train.steps=2", "train.val_every=100"]
