@@ -22,6 +22,14 @@ def edges(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+def test_depth_distillation_relative_to_the_teacher_by_hand():
+    student, teacher = grid([[4.0, 10.0]]), grid([[5.0, 5.0]])
+    loss = depth_distillation(student, teacher, grid([[1.0, 3.0]]), "teacher")
+    torch.testing.assert_close(loss, grid([[0.2, 3.0]]))
+    with pytest.raises(ValueError, match="'both', expected student or teacher"):
+        depth_distillation(student, teacher, relative_to="both")
+
+
 def test_depth_distillation_by_hand():
     """4 m taught as 5: 1/4; 10 m as 5: 1/2, times a weight of 3."""
     loss = depth_distillation(grid([[4.0, 10.0]]), grid([[5.0, 5.0]]), grid([[1.0, 3.0]]))

@@ -5,24 +5,39 @@ from __future__ import annotations
 from torch import Tensor
 
 
+RELATIVE_TO = ("student", "teacher")
+
+
 def depth_distillation(
-    student_depth: Tensor, teacher_depth: Tensor, weight: Tensor | float = 1.0
+    student_depth: Tensor,
+    teacher_depth: Tensor,
+    weight: Tensor | float = 1.0,
+    relative_to: str = "student",
 ) -> Tensor:
-    """Returns w |D_s - D_t| / D_s.
+    """Returns w |D_s - D_t| / D_s, or w |D_s - D_t| / D_t.
 
     RoSAMDepth (CVPR 2026), L_d with w = M_out W_cst W_rel; the paper takes the mean over all
     pixels, not over the sum of the weights. Division by the student's own depth makes what it
-    puts too near cost most.
+    puts too near cost most, so that it goes too far where it is unsure. Division by the
+    teacher's is our alternative: what AbsRel measures.
 
     Args:
         student_depth: float[b,1,h,w], > 0 [m].
         teacher_depth: float[b,1,h,w], of the same pixels [m]; carries no gradient.
         weight: float[b,1,h,w], >= 0, or one number.
+        relative_to: `"student"` (the paper's) or `"teacher"`.
 
     Returns:
         float[b,1,h,w], >= 0.
+
+    Raises:
+        ValueError: `relative_to` is neither.
     """
-    return weight * (student_depth - teacher_depth.detach()).abs() / student_depth
+    if relative_to not in RELATIVE_TO:
+        raise ValueError(f"relative_to is {relative_to!r}, expected {' or '.join(RELATIVE_TO)}")
+    taught = teacher_depth.detach()
+    whole = student_depth if relative_to == "student" else taught
+    return weight * (student_depth - taught).abs() / whole
 
 
 def pose_distillation(student_pose: Tensor, teacher_pose: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rosam_core.losses.distillation import depth_distillation
+from rosam_core.losses.distillation import RELATIVE_TO, depth_distillation
 from rosam_core.losses.histogram import depth_histogram, histogram_divergence, histogram_edges
 from rosam_core.losses.laplace import laplace_nll
 from rosam_core.losses.outliers import RegionalDepth
@@ -36,11 +36,16 @@ class AdaptationOptions:
     histogram_weight: float = 0.001  # stage 2: of KL between depth histograms
     histogram_day_first: bool = False  # KL(day || adverse), as the published code has it
     confidence_weight: float = 0.1  # of the likelihood that trains b, and b alone
+    relative_to: str = "student"  # L_d is |D_s - D_t| over the student's depth | the teacher's
     weather: str = "auto"  # stage 1: rendered pairs | translated by depth | by the kind of drive
 
     def __post_init__(self) -> None:
         if self.weather not in WEATHERS:
             raise ValueError(f"weather is '{self.weather}', expected {' or '.join(WEATHERS)}")
+        if self.relative_to not in RELATIVE_TO:
+            raise ValueError(
+                f"relative_to is '{self.relative_to}', expected {' or '.join(RELATIVE_TO)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Judgement:
 
 
 def distillation_terms(
-    output: dict[str, Any], teacher_depth: Tensor, weight: Tensor
+    output: dict[str, Any], teacher_depth: Tensor, weight: Tensor, relative_to: str = "student"
 ) -> dict[str, Term]:
     """Returns L_d at each scale of a student, `distil_0` (finest), `distil_1`, ...
 
@@ -71,12 +76,13 @@ def distillation_terms(
         output: Of a student in training mode.
         teacher_depth: float[b,1,h,w] [m].
         weight: float[b,1,h,w], >= 0.
+        relative_to: See `depth_distillation`.
     """
     scales = output["scales"]
     terms = {}
     for i, (log_depth, _) in enumerate(scales):
         truth, worth = centres(teacher_depth, log_depth), centres(weight, log_depth)
-        loss = depth_distillation(torch.exp(log_depth), truth, worth)
+        loss = depth_distillation(torch.exp(log_depth), truth, worth, relative_to)
         terms[f"distil_{i}"] = Term(loss, 1 / len(scales))
     return terms
 
@@ -127,7 +133,7 @@ class SyntheticAdaptation(nn.Module):
             image = self.adverse(batch, depth)
         output = self.student(image)
         weight = torch.ones_like(depth)
-        terms = distillation_terms(output, depth, weight)
+        terms = distillation_terms(output, depth, weight, self.options.relative_to)
         terms["confidence"] = Term(
             confidence_term(output, depth, weight), self.options.confidence_weight
         )
@@ -181,7 +187,7 @@ class RealAdaptation(nn.Module):
             day = self.day(batch["clean"])["inverse_depth"] if self.day is not None else None
         output, inverse = self.student(batch["image"]), taught["inverse_depth"]
         judged = self.judge(batch, inverse, day)
-        terms = distillation_terms(output, 1 / inverse, judged.weight)
+        terms = distillation_terms(output, 1 / inverse, judged.weight, self.options.relative_to)
         terms["confidence"] = Term(
             confidence_term(output, 1 / inverse, judged.trust), self.options.confidence_weight
         )
