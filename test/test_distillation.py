@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rosam_core.losses.distillation import depth_distillation, pose_distillation
+from rosam_core.losses.distillation import cut_off, depth_distillation, pose_distillation
 from rosam_core.losses.histogram import (
     depth_histogram,
     histogram_divergence,
@@ -133,3 +133,14 @@ def test_gradients_in_float64():
         return histogram_divergence(depth_histogram(depth, edges(0, 1, 2, 3, 4, 5)), day)
 
     assert torch.autograd.gradcheck(divergence, (depth,))
+
+
+def test_a_sky_that_is_far_enough_costs_nothing_and_a_near_one_no_more_than_the_end():
+    teacher = torch.tensor([1600.0, 1600.0, 1600.0, 30.0])[None, None, None]
+    student = torch.tensor([400.0, 50.0, 100.0, 150.0])[None, None, None].requires_grad_()
+    depth, taught = cut_off(student, teacher, 100.0)
+    loss = depth_distillation(depth, taught)
+    assert loss.flatten().tolist() == pytest.approx([0.0, 1.0, 0.0, 0.8])
+    loss.sum().backward()
+    # d/ds (100/s - 1) = -100/s^2 and d/ds (1 - 30/s) = 30/s^2: what is too far still comes back.
+    assert student.grad.flatten()[[0, 1, 3]].tolist() == pytest.approx([0, -0.04, 30 / 150**2])

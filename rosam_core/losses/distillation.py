@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-
 
 RELATIVE_TO = ("student", "teacher")
 
@@ -38,6 +38,25 @@ def depth_distillation(
     taught = teacher_depth.detach()
     whole = student_depth if relative_to == "student" else taught
     return weight * (student_depth - taught).abs() / whole
+
+
+def cut_off(
+    student_depth: Tensor, teacher_depth: Tensor, farthest_m: float
+) -> tuple[Tensor, Tensor]:
+    """Returns both depths as if neither network could say more than `farthest_m`.
+
+    Published networks have a largest depth. Without one the sky lies anywhere, and where
+    the student puts it near, |D_s - D_t| / D_s of the sky is all that counts. A student that is
+    beyond while the teacher is not keeps its depth, and so its gradient.
+
+    Args:
+        student_depth: float[b,1,h,w], > 0 [m].
+        teacher_depth: float[b,1,h,w], of the same pixels [m].
+        farthest_m: What is farther is "beyond", however far [m].
+    """
+    beyond = teacher_depth >= farthest_m
+    student_depth = torch.where(beyond, student_depth.clamp(max=farthest_m), student_depth)
+    return student_depth, teacher_depth.clamp(max=farthest_m)
 
 
 def pose_distillation(student_pose: Tensor, teacher_pose: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rosam_core.losses.distillation import RELATIVE_TO, depth_distillation
+from rosam_core.losses.distillation import RELATIVE_TO, cut_off, depth_distillation
 from rosam_core.losses.histogram import depth_histogram, histogram_divergence, histogram_edges
 from rosam_core.losses.laplace import laplace_nll
 from rosam_core.losses.outliers import RegionalDepth
@@ -37,6 +37,7 @@ class AdaptationOptions:
     histogram_day_first: bool = False  # KL(day || adverse), as the published code has it
     confidence_weight: float = 0.1  # of the likelihood that trains b, and b alone
     relative_to: str = "student"  # L_d is |D_s - D_t| over the student's depth | the teacher's
+    farthest_m: float | None = None  # canonical depth from which all is "beyond"; null = none
     weather: str = "auto"  # stage 1: rendered pairs | translated by depth | by the kind of drive
 
     def __post_init__(self) -> None:
@@ -46,6 +47,8 @@ class AdaptationOptions:
             raise ValueError(
                 f"relative_to is '{self.relative_to}', expected {' or '.join(RELATIVE_TO)}"
             )
+        if self.farthest_m is not None and not self.farthest_m > 0:
+            raise ValueError(f"farthest_m must be positive or null, got {self.farthest_m}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,11 @@ class Judgement:
 
 
 def distillation_terms(
-    output: dict[str, Any], teacher_depth: Tensor, weight: Tensor, relative_to: str = "student"
+    output: dict[str, Any],
+    teacher_depth: Tensor,
+    weight: Tensor,
+    relative_to: str = "student",
+    farthest_m: float | None = None,
 ) -> dict[str, Term]:
     """Returns L_d at each scale of a student, `distil_0` (finest), `distil_1`, ...
 
@@ -77,23 +84,35 @@ def distillation_terms(
         teacher_depth: float[b,1,h,w] [m].
         weight: float[b,1,h,w], >= 0.
         relative_to: See `depth_distillation`.
+        farthest_m: See `cut_off`; None = as far as the networks say.
     """
     scales = output["scales"]
     terms = {}
     for i, (log_depth, _) in enumerate(scales):
         truth, worth = centres(teacher_depth, log_depth), centres(weight, log_depth)
-        loss = depth_distillation(torch.exp(log_depth), truth, worth, relative_to)
+        depth = torch.exp(log_depth)
+        if farthest_m is not None:
+            depth, truth = cut_off(depth, truth, farthest_m)
+        loss = depth_distillation(depth, truth, worth, relative_to)
         terms[f"distil_{i}"] = Term(loss, 1 / len(scales))
     return terms
 
 
-def confidence_term(output: dict[str, Any], teacher_depth: Tensor, weight: Tensor) -> Tensor:
+def confidence_term(
+    output: dict[str, Any],
+    teacher_depth: Tensor,
+    weight: Tensor,
+    farthest_m: float | None = None,
+) -> Tensor:
     """Returns the likelihood of the teacher's log depth, as a function of the scale b alone.
 
     b learns how far the student is from a trustworthy teacher; the depth itself is trained by the
     method's own terms. float[b,1,h,w].
     """
     log_depth, log_b = output["scales"][0]
+    if farthest_m is not None:
+        depth, teacher_depth = cut_off(torch.exp(log_depth), teacher_depth, farthest_m)
+        log_depth = torch.log(depth)
     residual = (log_depth - torch.log(teacher_depth)).abs().detach()
     return weight * laplace_nll(residual, log_b)
 
@@ -133,10 +152,10 @@ class SyntheticAdaptation(nn.Module):
             image = self.adverse(batch, depth)
         output = self.student(image)
         weight = torch.ones_like(depth)
-        terms = distillation_terms(output, depth, weight, self.options.relative_to)
-        terms["confidence"] = Term(
-            confidence_term(output, depth, weight), self.options.confidence_weight
-        )
+        options = self.options
+        terms = distillation_terms(output, depth, weight, options.relative_to, options.farthest_m)
+        trusted = confidence_term(output, depth, weight, options.farthest_m)
+        terms["confidence"] = Term(trusted, options.confidence_weight)
         return terms
 
     def adverse(self, batch: Batch, depth: Tensor) -> Tensor:
@@ -187,10 +206,12 @@ class RealAdaptation(nn.Module):
             day = self.day(batch["clean"])["inverse_depth"] if self.day is not None else None
         output, inverse = self.student(batch["image"]), taught["inverse_depth"]
         judged = self.judge(batch, inverse, day)
-        terms = distillation_terms(output, 1 / inverse, judged.weight, self.options.relative_to)
-        terms["confidence"] = Term(
-            confidence_term(output, 1 / inverse, judged.trust), self.options.confidence_weight
+        options, taught_depth = self.options, 1 / inverse
+        terms = distillation_terms(
+            output, taught_depth, judged.weight, options.relative_to, options.farthest_m
         )
+        trusted = confidence_term(output, taught_depth, judged.trust, options.farthest_m)
+        terms["confidence"] = Term(trusted, options.confidence_weight)
         if day is not None and self.options.histogram_weight:
             terms["histogram"] = Term(
                 self._histogram(torch.exp(output["scales"][0][0]), 1 / day),
