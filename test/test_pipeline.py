@@ -196,6 +196,19 @@ def test_results_are_not_overwritten_by_the_next_frame() -> None:
     assert (engine.depth == 30.0).all()  # the engine's own memory is left alone
 
 
+def test_a_batch_of_six_takes_no_new_memory() -> None:
+    pipeline = DepthPipeline(fixed(10.0))
+
+    def places(count: int) -> set[int]:
+        got = pipeline.predict_batch([IMAGE] * count, [CAMERA] * count)
+        return {part.ctypes.data for one in got for part in (one.depth, one.confidence)}
+
+    first = places(6)
+    assert len(first) == 12
+    for count in (6, 5, 6, 1, 6):
+        assert places(count) <= first
+
+
 def test_unseen_view_warns_once_a_camera(caplog: pytest.LogCaptureFixture) -> None:
     pipeline = DepthPipeline(fixed(10.0))
     fisheye = dataclasses.replace(CAMERA, fx=20.0, fy=20.0)

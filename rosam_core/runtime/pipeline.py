@@ -103,17 +103,18 @@ class DepthPipeline:
             raise ValueError(f"got {len(images)} images but {len(cameras)} cameras")
         if not images:
             return []
-        card = self.engine.card
-        shape = (len(images), card.input_height, card.input_width, 3)
-        if self._batch.shape != shape:
-            self._batch = np.empty(shape, np.uint8)
+        card, count = self.engine.card, len(images)
+        if len(self._batch) < count:
+            self._batch = np.empty((count, card.input_height, card.input_width, 3), np.uint8)
+            self._pool = BufferPool(max(8, 4 * count))  # two maps each, of this batch and the last
+        batch = self._batch[:count]
         plans, network_cameras = [], []
-        for slot, image, camera in zip(self._batch, images, cameras, strict=True):
+        for slot, image, camera in zip(batch, images, cameras, strict=True):
             plan = self._plan(image)
             network_cameras.append(plan.camera(camera))
             plans.append(plan)
             plan.apply(image, slot)
-        depths, confidences = self.engine.infer(self._batch)
+        depths, confidences = self.engine.infer(batch)
         return [
             self._finish(*one)
             for one in zip(depths, confidences, plans, cameras, network_cameras, strict=True)
