@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -196,17 +197,14 @@ def test_results_are_not_overwritten_by_the_next_frame() -> None:
     assert (engine.depth == 30.0).all()  # the engine's own memory is left alone
 
 
-def test_a_batch_of_six_takes_no_new_memory() -> None:
+def test_outputs_of_six_cameras_are_recycled() -> None:
     pipeline = DepthPipeline(fixed(10.0))
-
-    def places(count: int) -> set[int]:
-        got = pipeline.predict_batch([IMAGE] * count, [CAMERA] * count)
-        return {part.ctypes.data for one in got for part in (one.depth, one.confidence)}
-
-    first = places(6)
-    assert len(first) == 12
-    for count in (6, 5, 6, 1, 6):
-        assert places(count) <= first
+    got = pipeline.predict_batch([IMAGE] * 6, [CAMERA] * 6)
+    kept = [weakref.ref(part) for one in got for part in (one.depth, one.confidence)]
+    del got
+    for count in (6, 5, 1, 6):
+        pipeline.predict_batch([IMAGE] * count, [CAMERA] * count)
+    assert all(part() is not None for part in kept)
 
 
 def test_unseen_view_warns_once_a_camera(caplog: pytest.LogCaptureFixture) -> None:
