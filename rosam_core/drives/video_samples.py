@@ -54,20 +54,24 @@ class VideoSamples:
 
     def __getitem__(self, position: int) -> dict[str, npt.NDArray[Any]]:
         """Returns sample `position` >= 0."""
-        sample = self.recorded[position]
-        posed = np.array([sample[f"has_pose_{name}"] for name in SOURCES])
-        motion = np.stack([sample[f"T_{name}_target"] for name in SOURCES])
-        regions = sample.get("regions", np.zeros_like(sample["image"][:1]))
-        return {
-            "image": sample["image_augmented"],
-            "clean": sample["image"],
-            "sources": np.stack([sample[name] for name in SOURCES]),
-            "source_known": np.array([sample[f"has_{name}"] for name in SOURCES]),
-            "K": sample["K"],
-            "focal": focal_length(sample),
-            "T_source_target": np.where(posed[:, None, None], motion, np.float32(np.nan)),
-            "regions": regions.astype(np.int64),
-        }
+        return video_sample(self.recorded[position])
+
+
+def video_sample(sample: Sample) -> dict[str, npt.NDArray[Any]]:
+    """Returns what `VideoSamples` says of a sample of `RecordedSamples`."""
+    posed = np.array([sample[f"has_pose_{name}"] for name in SOURCES])
+    motion = np.stack([sample[f"T_{name}_target"] for name in SOURCES])
+    regions = sample.get("regions", np.zeros_like(sample["image"][:1]))
+    return {
+        "image": sample["image_augmented"],
+        "clean": sample["image"],
+        "sources": np.stack([sample[name] for name in SOURCES]),
+        "source_known": np.array([sample[f"has_{name}"] for name in SOURCES]),
+        "K": sample["K"],
+        "focal": focal_length(sample),
+        "T_source_target": np.where(posed[:, None, None], motion, np.float32(np.nan)),
+        "regions": regions.astype(np.int64),
+    }
 
 
 class RecordedValidation:
