@@ -12,6 +12,7 @@ from support import write_tiny_model
 from test_kitti import write_scan, write_sequence
 
 from rosam_core.cli import main
+from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_messages import points_in, read_points
 from rosam_core.drives.bag_reader import BagReader
 from rosam_core.drives.bag_writer import BagWriter
@@ -233,18 +234,33 @@ def test_missing_images_of_robotcar_are_told(tmp_path, monkeypatch, capsys):
     assert f"1 listed images are missing: {gone}" in capsys.readouterr().out
 
 
-def test_intrinsics_that_change_on_the_way_are_told_by_info_and_eval(tmp_path, capsys):
+def test_what_is_wrong_on_the_way_is_told_by_info_and_eval(tmp_path, capsys):
     path = tmp_path / "a.mcap"
     zoomed = dataclasses.replace(CAMERA, fx=80.0, fy=80.0)
+    scan = np.array([[0, 0, 5]] * 3, np.float32)
+    lines = [
+        "a, /front/image_raw: 2 of 5 frames have other intrinsics than the frame before: 2, 4",
+        "a, /front/image_raw: 1 of 5 frames are older than the frame before: 2",
+        "a, /front/image_raw: 1 of 5 frames have the stamp of the frame before: 4",
+        "a, /front/image_raw: 2 of 5 frames have no pose, unlike the others: 3-4",
+    ]
     with BagWriter(path) as writer:
-        for index, camera in enumerate((CAMERA, CAMERA, zoomed, zoomed, CAMERA)):
-            stamp = START_NS + index * STEP_NS
-            writer.write_camera_info("/front/camera_info", stamp, FRAME_ID, camera)
-            writer.write_image("/front/image_raw", stamp, FRAME_ID, grey(100))
-            writer.write_points("/points", stamp, FRAME_ID, np.float32([[0, 0, 5]] * 3))
+        rows = zip((CAMERA, CAMERA, zoomed, zoomed, CAMERA), (0, 2, 1, 30, 30), strict=True)
+        for index, (camera, step) in enumerate(rows):
+            stamp = START_NS + step * STEP_NS
+            for name, message in (
+                ("/front/camera_info", bag_messages.camera_info(stamp, FRAME_ID, camera)),
+                ("/front/image_raw", bag_messages.image(stamp, FRAME_ID, grey(100))),
+                ("/points", bag_messages.point_cloud(stamp, FRAME_ID, scan)),
+            ):
+                writer.write(name, message, START_NS + index * STEP_NS)
+            if index < 3:
+                writer.write_transforms(stamp, [("map", FRAME_ID, np.eye(4))])
     assert main(["drive", "info", str(path)]) == 0
-    assert "intrinsics change 2 times, at frames 2, 4" in capsys.readouterr().out
-    model = str(write_tiny_model(tmp_path / "model", 64, 48))
-    assert main(["bag", "eval", str(path), "--model", model]) == 0
     said = capsys.readouterr().out
-    assert "attention: a, /front/image_raw: intrinsics change 2 times, at frames 2, 4" in said
+    assert [line for line in lines if line not in said.splitlines()] == []
+    model = str(write_tiny_model(tmp_path / "model", 64, 48))
+    assert main(["bag", "eval", str(path), "--model", model, "--json", str(tmp_path / "e")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if f"attention: {line}" not in said] == []
+    assert json.loads((tmp_path / "e").read_text())["faults"] == lines

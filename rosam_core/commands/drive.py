@@ -150,29 +150,12 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['path']}: {facts['kind']}"]
     for drive in drives:
         lines += ["", _headline(drive), format_table(_rows(drive["cameras"]), left=(0, 2))]
-        lines += _faults(drive)
+        lines += drive["faults"]
     if len(drives) > 1:
         frames = sum(drive["frames"] for drive in drives)
         lines += ["", f"{len(drives)} drives, {frames} frames in all"]
     if "sheet" in facts:
         lines += ["", f"sheet: {facts['sheet']}"]
-    return lines
-
-
-def _faults(drive: dict[str, Any]) -> list[str]:
-    """Returns a line for each kind of fault that is known without reading images."""
-    from rosam_core.drives.findings import in_words, missing_in_words
-
-    lines = []
-    if drive["missing"]:
-        lines.append(missing_in_words(drive["missing"]))
-    if empty := drive["empty_scans"]:
-        lines.append(f"{len(empty)} frames have an empty lidar scan: {in_words(empty)}")
-    lines += [
-        f"{camera['name']}: intrinsics change {len(changes)} times, at frames {in_words(changes)}"
-        for camera in drive["cameras"]
-        if (changes := camera["intrinsics_change"])
-    ]
     return lines
 
 

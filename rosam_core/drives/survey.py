@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.findings import in_words, missing_in_words
 from rosam_core.types import CONDITIONS, Float64
 
 
@@ -93,6 +94,33 @@ def tracks_of(drive: Drive) -> list[Track]:
     ]
 
 
+def faults_of(track: Track) -> list[str]:
+    """Returns a line for each fault that shows without a look at images.
+
+    Args:
+        track: Frames of one camera in one scene: all of them, or those that are used.
+
+    Returns:
+        What is told of intrinsics that change, stamps that repeat or go back, and poses that some
+        frames lack, with the scene, the camera and the frames.
+    """
+    after, steps = np.array(track.indices[1:], np.int64), track.steps_s
+    poses = [glance.T_world_camera is not None for glance in track.glances]
+    lost = [index for index, known in zip(track.indices, poses, strict=True) if not known]
+    found = [
+        ("have other intrinsics than the frame before", track.changes),
+        ("are older than the frame before", after[steps < 0].tolist()),
+        ("have the stamp of the frame before", after[steps == 0].tolist()),
+        ("have no pose, unlike the others", lost if any(poses) else []),
+    ]
+    name, of = f"{track.scene}, {track.camera_name}", len(track.indices)
+    return [
+        f"{name}: {len(frames)} of {of} frames {what}: {in_words(frames)}"
+        for what, frames in found
+        if frames
+    ]
+
+
 def survey(drive: Drive) -> dict[str, Any]:
     """Returns what a drive holds, ready for JSON.
 
@@ -105,8 +133,8 @@ def survey(drive: Drive) -> dict[str, Any]:
         `poses`, `lidar`, `depth`, `empty_scans` (frames whose scan holds no point), `missing`
         (names of images that are listed and not there), and `cameras`: `name`, `frames`,
         `sizes`, `fov_x_deg` and `fx` (smallest and largest), `distortion`, `rate_hz` (None for
-        lone frames), `largest_gap_s` with its `gap_after` (index of the frame before it), and
-        `intrinsics_change` (frames from which they are others than in the frame before).
+        lone frames), and `largest_gap_s` with its `gap_after` (index of the frame before it).
+        `faults` are the lines of `faults_of`, and those on missing images and empty scans.
     """
     tracks = tracks_of(drive)
     glances = [glance for track in tracks for glance in track.glances]
@@ -121,6 +149,12 @@ def survey(drive: Drive) -> dict[str, Any]:
         for own in scenes.values()
     ]
     known = [distance for distance in distances if distance is not None]
+    empty = [
+        index
+        for track in tracks
+        for index, glance in zip(track.indices, track.glances, strict=True)
+        if glance.has_empty_scan
+    ]
     return {
         "name": drive.name,
         "frames": len(drive),
@@ -131,13 +165,17 @@ def survey(drive: Drive) -> dict[str, Any]:
         "poses": sum(glance.T_world_camera is not None for glance in glances),
         "lidar": sum(glance.has_lidar for glance in glances),
         "depth": sum(glance.has_depth for glance in glances),
-        "empty_scans": [
-            index
-            for track in tracks
-            for index, glance in zip(track.indices, track.glances, strict=True)
-            if glance.has_empty_scan
-        ],
+        "empty_scans": empty,
         "missing": list(drive.missing),
+        "faults": [
+            *([missing_in_words(drive.missing)] if drive.missing else []),
+            *(
+                [f"{len(empty)} frames have an empty lidar scan: {in_words(empty)}"]
+                if empty
+                else []
+            ),
+            *(line for track in tracks for line in faults_of(track)),
+        ],
         "cameras": [_camera(name, own) for name, own in cameras.items()],
     }
 
@@ -164,5 +202,4 @@ def _camera(name: str, tracks: Sequence[Track]) -> dict[str, Any]:
         "rate_hz": round(1 / float(np.median(steps)), 3) if steps else None,
         "largest_gap_s": round(gap[0], 6) if gap else None,
         "gap_after": gap[1] if gap else None,
-        "intrinsics_change": [index for track in tracks for index in track.changes],
     }

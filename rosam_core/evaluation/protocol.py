@@ -7,23 +7,29 @@ import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from rosam_core.drives.base import Drive
-from rosam_core.drives.findings import in_words, missing_in_words
+from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.findings import missing_in_words
 from rosam_core.drives.opening import find_kind, open_drives
+from rosam_core.drives.survey import Track, faults_of
 from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ego_vehicle import VehicleBox
 from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.metrics import scored_places
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
-from rosam_core.types import Camera, DepthPrediction, Float32, Frame
+from rosam_core.types import DepthPrediction, Float32, Frame
 
 Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
 """From a frame, its scene and its index in the drive: the prediction, and the one with flip
 post-processing if that is measured too."""
+
+
+Seen = list[tuple[int, Glance]]
+"""Frames of a camera that were read, by index."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Evaluation:
         flicker_note: Why flicker could not be measured; empty if it was, or was not asked for.
         digest: 32 hexadecimal digits of the scenes, stamps, cameras, poses and conditions of the
             scored frames; not of their pixels.
-        faults: Images that are missing and intrinsics that change, a line each.
+        faults: What is wrong with frames that are scored all the same, a line each: see
+            `faults_of`; and images that are missing.
     """
 
     scores: list[ImageScore]
@@ -127,16 +134,16 @@ def score_drives(
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth, digest = 0, hashlib.sha256()
     meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
-    cameras: dict[tuple[int, str, str], list[tuple[int, Camera]]] = {}
+    tracks: dict[tuple[int, str, str], Seen] = {}
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
         try:
             frame = drive[index]
             if conditions and frame.condition not in conditions:
                 continue
-            seen = cameras.setdefault((id(drive), scene, frame.camera_name), [])
-            if not seen or seen[-1][1] != frame.camera:
-                seen.append((index, frame.camera))
+            seen = Glance(frame.stamp_ns, frame.camera, frame.T_world_camera)
+            key = (id(drive), scene, frame.camera_name)
+            tracks.setdefault(key, []).append((index, seen))
             truth = found.truth(frame, drive)
             if truth is None:
                 without_truth += 1
@@ -187,24 +194,18 @@ def score_drives(
         without_truth=without_truth,
         flicker_note=meter.note,
         digest=digest.hexdigest()[:32],
-        faults=tuple(_faults(drives, cameras)),
+        faults=tuple(_faults(drives, tracks)),
     )
 
 
-def _faults(
-    drives: Sequence[Drive], cameras: Mapping[tuple[int, str, str], list[tuple[int, Camera]]]
-) -> list[str]:
-    """Returns a line for each drive with missing images and each camera whose intrinsics change.
+def _faults(drives: Sequence[Drive], tracks: Mapping[Any, Seen]) -> list[str]:
+    """Returns a line for each drive with missing images, and those of `faults_of`.
 
     Args:
         drives: What was scored.
-        cameras: By drive, scene and camera: index and intrinsics where those are new.
+        tracks: Frames that were read, by drive, scene and camera.
     """
     lines = [f"{d.name}: {missing_in_words(d.missing)}" for d in drives if d.missing]
-    for (_, scene, name), seen in cameras.items():
-        if changes := [index for index, _ in seen[1:]]:
-            where = in_words(changes)
-            lines.append(
-                f"{scene}, {name}: intrinsics change {len(changes)} times, at frames {where}"
-            )
+    for (_, scene, camera), seen in tracks.items():
+        lines += faults_of(Track(scene, camera, *zip(*seen, strict=True)))
     return lines
