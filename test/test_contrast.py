@@ -99,7 +99,41 @@ def test_samples_are_assigned_pixels_without_repetition():
     other = sample_pixels(regions, 20, torch.Generator().manual_seed(2))
     assert torch.equal(pixels, again)
     assert not torch.equal(pixels, other)
-    assert sample_pixels(regions, 4096).shape == (2, 100)
+    assert sample_pixels(regions, 100) is None  # all of them
+
+
+def test_all_pixels_are_those_of_every_index():
+    features, regions, teacher = torch.rand(2, 5, 4, 6), _striped(2, 4, 6), torch.rand(2, 5, 4, 6)
+    prototypes, present = region_prototypes(teacher, regions, 4)
+    every = torch.stack([torch.randperm(24) for _ in range(2)])
+    for contrast in (
+        lambda pixels: region_contrast(features, regions, prototypes, present, pixels),
+        lambda pixels: depth_contrast(0.1 + features[:, :1], regions, 4, pixels),
+    ):
+        whole, counted = contrast(None)
+        shuffled, also = contrast(every)
+        torch.testing.assert_close(whole.gather(1, every), shuffled)
+        assert torch.equal(counted.gather(1, every), also)
+
+
+def _striped(b, h, w):
+    """Unassigned on the left, then three regions; the second picture has none."""
+    regions = (torch.arange(w) * 4 // w).expand(b, 1, h, w).clone()
+    regions[1] = 0
+    return regions
+
+
+def test_a_picture_without_regions_has_no_loss_and_no_broken_gradient():
+    features = torch.rand(2, 5, 4, 6, requires_grad=True)
+    regions = _striped(2, 4, 6)
+    prototypes, present = region_prototypes(torch.rand(2, 5, 4, 6), regions, 4)
+    loss, counted = region_contrast(features, regions, prototypes, present, None)
+    loss.mean().backward()
+    assert not counted[1].any()
+    assert (loss[1] == 0).all()
+    assert (features.grad[1] == 0).all()
+    assert torch.isfinite(features.grad).all()
+    assert features.grad[0].abs().sum() > 0
 
 
 def test_samples_are_spread_evenly():
