@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,11 @@ def expect_values_by_hand(engine: DepthEngine) -> None:
     assert depth[1, 3, 5] == pytest.approx(8.0)
     assert confidence[1, 3, 5] == pytest.approx(1 - 60 / 510)
     assert depth[1, 5, 3] == pytest.approx(27.5)
+
+
+def leaving(path: Path, age_s: float = 120) -> Path:
+    """Writes what a killed process leaves: half a file, some time ago."""
+    path.write_bytes(b"half")
+    written = time.time() - age_s
+    os.utime(path, (written, written))
+    return path

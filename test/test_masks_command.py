@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from region_samples import START_NS, STEP_NS, tree, write_synthetic_drive
+from support import leaving
 
 from rosam_core.cli import main
 from rosam_core.drives.opening import open_drives
@@ -19,6 +20,7 @@ from rosam_core.priors.instances import InstanceSource
 from rosam_core.priors.region_map import read_map, read_record, region_map_of
 from rosam_core.priors.source import digest
 
+GONE = 2**22 + 1  # no process has this number: Linux counts to 2^22
 INSTANCES = ("--source", "instances", "min_region_share=0")
 
 
@@ -97,7 +99,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, masks):
     assert 5 <= made < 250
     assert json.loads((out / "town" / "regions.json").read_text())["frames"] is None
     # What a kill in the middle of writing leaves, and what a power cut may.
-    (out / "town" / "camera" / f".{START_NS}.png.1.tmp").write_bytes(b"half")
+    leaving(out / "town" / "camera" / f".{START_NS}.png.{GONE}.tmp")
     first = out / "town" / "camera" / f"{START_NS}.png"
     first.write_bytes(first.read_bytes()[:-20])
     code, told = masks(*arguments[1:])
@@ -266,21 +268,15 @@ def test_a_file_system_without_links_will_do(tmp_path, drive, masks, monkeypatch
     assert tree(tmp_path / "with") == tree(tmp_path / "without")
 
 
-def test_one_of_many_processes_leaves_the_scratch_files_of_others(
-    tmp_path, drive, masks, monkeypatch
-):
+def test_scratch_files_of_living_and_of_late_processes_stay(tmp_path, drive, masks):
     out = tmp_path / "maps"
     masks(drive, "-o", out, *INSTANCES)
-    scratch = out / "town" / "camera" / ".5.png.99.tmp"
-    scratch.touch()
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    folder = out / "town" / "camera"
+    alive = leaving(folder / f".5.png.{os.getpid()}.tmp")
+    late = leaving(folder / f".6.png.{GONE}.tmp", age_s=0)  # of another machine, perhaps
+    gone = leaving(folder / f".7.png.{GONE}.tmp")
     masks(drive, "-o", out, *INSTANCES)
-    assert scratch.exists()
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("RANK", "0")
-    masks(drive, "-o", out, *INSTANCES)
-    assert not scratch.exists()
+    assert (alive.exists(), late.exists(), gone.exists()) == (True, True, False)
 
 
 def test_sources_that_need_but_the_image_read_nothing_else(tmp_path, masks):

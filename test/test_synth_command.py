@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import leaving
 
 pytest.importorskip("torch")
 
@@ -183,7 +184,7 @@ def test_supersampling_smooths_the_picture_and_keeps_the_depth(
 
 def test_leftovers_of_killed_processes_are_swept(tmp_path: Path) -> None:
     (tmp_path / "depth").mkdir()
-    (tmp_path / "depth" / ".000000.png.123.tmp").write_bytes(b"half")
+    leaving(tmp_path / "depth" / f".000000.png.{2**22 + 1}.tmp")
     write_drive(tmp_path, recipe(1, lidar=False))
     assert not list(tmp_path.rglob("*.tmp"))
 

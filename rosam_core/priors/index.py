@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rosam_core.drives.base import Drive
-from rosam_core.drives.synthetic.drive import SyntheticDrive, save_atomically
+from rosam_core.drives.synthetic.drive import (
+    SyntheticDrive,
+    remove_leavings,
+    save_atomically,
+)
 from rosam_core.priors.region_map import folder_name, map_path, read_record
 
 FORMAT = "rosam-regions-1"
@@ -124,7 +128,7 @@ def claim(folder: Path, drive: Drive, described: dict[str, Any]) -> None:
         )
 
 
-def finish(jobs: Iterable[MapJob], described: dict[str, Any], is_alone: bool = True) -> int:
+def finish(jobs: Iterable[MapJob], described: dict[str, Any]) -> int:
     """Writes `regions.json` of every drive whose maps are all there; returns how many are not.
 
     The same maps give the same bytes, so it does not matter which process is the last.
@@ -132,7 +136,6 @@ def finish(jobs: Iterable[MapJob], described: dict[str, Any], is_alone: bool = T
     Args:
         jobs: Of whole drives.
         described: `RegionSource.described()`.
-        is_alone: No other process works on these drives, so scratch files are leavings.
     """
     folders: dict[Path, Drive] = {}
     unfinished: set[Path] = set()
@@ -147,9 +150,7 @@ def finish(jobs: Iterable[MapJob], described: dict[str, Any], is_alone: bool = T
         maps = sorted(found, key=lambda path: (path.parent.name, int(path.stem)))
         records = {f"{path.parent.name}/{path.stem}": read_record(path) for path in maps}
         save_atomically(folder / INDEX, _encoded(_header(drive, described), records))
-        for pattern in ("*/.*.tmp", ".*.tmp", ".*.claim") if is_alone else ():
-            for left_over in folder.glob(pattern):  # by processes that were killed
-                left_over.unlink(missing_ok=True)
+        remove_leavings(folder, (".*.tmp", ".*.claim"))
     return len(unfinished)
 
 

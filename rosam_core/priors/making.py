@@ -92,7 +92,7 @@ def make_maps(
     for job in jobs[rank::world]:
         _make(job, source, tally, recheck)
         progress()
-    tally.unfinished = finish(jobs, described, is_alone=world == 1)
+    tally.unfinished = finish(jobs, described)
 
 
 def find_fault(job: MapJob, seen: npt.NDArray[Any]) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from rosam_core.types import CONDITIONS, Camera, Float32, Float64, Frame, UInt8,
 FORMAT = "rosam-synthetic-1"
 UNKNOWN, BEYOND = 0, 65535  # stored depth where there is none, and of the sky
 JPEG_END = b"\xff\xd9"
+YOUNG_S = 60.0
 LIDAR_OFFSET_M = (-0.25, 0.0, 0.45)  # in the camera's heading frame: forward, left, up
 
 
@@ -40,6 +43,25 @@ def save_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(data)
     os.replace(temporary, path)
+
+
+def remove_leavings(folder: Path, patterns: Sequence[str] = (".*.tmp",)) -> None:
+    """Deletes scratch files of processes that are gone, in a folder and those below it.
+
+    A name is `.<file>.<process id>.<suffix>`. What a living process writes stays, and so does
+    what is younger than a minute: the process may be one of another machine.
+
+    Args:
+        folder: Where to look.
+        patterns: Of their names.
+    """
+    for pattern in patterns:
+        for path in folder.rglob(pattern):
+            owner = path.name.split(".")[-2]
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                young = time.time() - path.stat().st_mtime < YOUNG_S
+                if not young and not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+                    path.unlink()
 
 
 def encode_depth(depth: Float32) -> bytes:

@@ -68,8 +68,7 @@ def write_drive(
             _write_frame(folder, recipe, renderer, world, fine, index, names)
         progress(1)
     if indices is None:
-        for left_over in folder.rglob(".*.tmp"):  # by processes that were killed
-            left_over.unlink(missing_ok=True)
+        disk.remove_leavings(folder)
         described = json.dumps(_describe(recipe, world, schedule))
         disk.save_atomically(folder / "drive.json", described.encode())
 
