@@ -105,18 +105,21 @@ class EngineBuilder:
         logger.info("TensorRT engine of %s is being built (process %d)", order.model, process.pid)
         threading.Thread(target=self._watch, args=(process,), name="build", daemon=True).start()
 
-    def stop(self) -> None:
-        """Ends a build that goes on; what the cache holds stays whole."""
+    def stop(self, wait: bool = False) -> None:
+        """Ends a build that goes on; what the cache holds stays whole.
+
+        Args:
+            wait: Return when it has ended; otherwise at once, for the sake of the next frame.
+        """
         with self._lock:
             process, self._process = self._process, None
             self.order, self.problem, self._done = None, "", False
         if process is not None and process.poll() is None:
             process.terminate()
-            try:
-                process.wait(timeout=2.0)
-            except subprocess.TimeoutExpired:  # a builder deep in TensorRT hears no SIGTERM
-                process.kill()
-                process.wait()
+            ender = threading.Thread(target=_end, args=(process,), name="end build", daemon=True)
+            ender.start()
+            if wait:
+                ender.join()
 
     @property
     def is_building(self) -> bool:
@@ -144,6 +147,15 @@ class EngineBuilder:
             logger.warning("TensorRT engine could not be built: %s", self.problem)
         else:
             logger.info("TensorRT engine is built, after %.0f s", self.elapsed_s())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Waits for a process that was told to end; one deep in TensorRT hears no SIGTERM."""
+    try:
+        process.wait(timeout=2.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _problem(status: int, lines: Sequence[str]) -> str:

@@ -186,7 +186,7 @@ class EngineSwap:
 
     def close(self) -> None:
         """Ends a build, waits a little for an engine that is being loaded, and frees all."""
-        self.builder.stop()
+        self.builder.stop(wait=True)
         if self._loader is not None:
             self._loader.join(timeout=5.0)
         for one in (self._arrived, self._serving):

@@ -195,11 +195,17 @@ def test_build_that_is_killed_or_refused_leaves_the_node_serving(
         stream.run_until(lambda: said in client.diagnostics().get("message", ""))
         found = client.diagnostics()
         assert (found["engine"], found["level"]) == ("onnx-cpu", "1")
-        # Asked for once more it tries once more, and a build that goes on ends with the node.
+        # Asked for once more it tries once more; a build that goes on ends when it is asked to,
+        # and with the node.
         assert set_parameters(client, build_engine=True) == [""]
         stream.run_until(lambda: node.text().count("is being built (process ") == 2)
         number = int(node.text().rpartition("is being built (process ")[2].split(")")[0])
         stream.run_for(5)
+        assert set_parameters(client, build_engine=False) == [""]
+        stream.run_until(lambda: client.diagnostics()["engine_reason"].endswith("CUDA here"))
+        assert set_parameters(client, build_engine=True) == [""]
+        stream.run_until(lambda: node.text().count("is being built (process ") == 3)
+        number = int(node.text().rpartition("is being built (process ")[2].split(")")[0])
     finally:
         assert node.end() == 0
     with pytest.raises(ProcessLookupError):

@@ -186,6 +186,45 @@ def test_a_model_that_differs_is_refused_and_leaves_no_file(tmp_path, monkeypatc
     assert same.sha256 == light.card.sha256
 
 
+def blue_first(graph):
+    """Swaps red and blue, as a picture of OpenCV has them."""
+    (cast,) = [node for node in graph.node if "image" in node.input]
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 1, 0]), "blue_first"))
+    swapped = onnx.helper.make_node("Gather", ["rgb", "blue_first"], [cast.output[0]], axis=3)
+    cast.output[0] = "rgb"
+    graph.node.insert(list(graph.node).index(cast) + 1, swapped)
+
+
+def without_255(graph):
+    """Leaves out the division of bytes by 255."""
+    (divisor,) = [
+        attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value" and np.all(onnx.numpy_helper.to_array(attribute.t) == 255)
+    ]
+    divisor.CopyFrom(onnx.numpy_helper.from_array(np.float32(1), divisor.name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [blue_first, without_255])
+def test_wrong_channel_order_and_missing_normalisation_are_refused(
+    tmp_path, monkeypatch, light, damage
+):
+    broken = onnx.load(light.model)
+    damage(broken.graph)
+    onnx.checker.check_model(broken)
+    monkeypatch.setattr(
+        export, "write_onnx", lambda model, path, size: onnx.save(broken, str(path))
+    )
+    with pytest.raises(ValueError, match="export refused: ONNX Runtime differs from torch"):
+        export.export_checkpoint(
+            light.checkpoint, tmp_path / "m.onnx", (128, 64), light.temperature
+        )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
