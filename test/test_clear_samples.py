@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
+from support import write_tiny_model
 from training_support import small_overrides, write_fake_drives
 
 from rosam_core.assembly import training_data, weather_of
+from rosam_core.cli import main
 from rosam_core.config import load_config
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
@@ -145,3 +148,31 @@ def test_the_recipe_trains_on_a_recorded_drive(drives, tmp_path):
     assert summary["step"] == 4
     lines = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(x["loss"]) for x in lines if x["kind"] == "train")
+
+
+def test_the_command_draws_every_weather(drives, tmp_path, capsys):
+    model, sheet = write_tiny_model(tmp_path / "model"), tmp_path / "out" / "sheet.png"
+    asked = ["drive", "translate", str(drives / "train"), "--model", str(model), "--width", "96"]
+    assert main([*asked, "-o", str(sheet), "--frames", "2"]) == 0
+    assert f"{sheet}: 2 frames" in capsys.readouterr().out
+    assert cv2.imread(str(sheet)) is not None
+    again = tmp_path / "again.png"
+    assert main([*asked, "-o", str(again), "--frames", "2"]) == 0
+    assert again.read_bytes() == sheet.read_bytes()
+    assert main([*asked, "-o", str(again), "--frames", "2", "--seed", "1"]) == 0
+    assert again.read_bytes() != sheet.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["-o", "sheet"], "-o sheet: name a .png or .jpg file"),
+        (["-o", "sheet.png", "--frames", "0"], "need --frames 1 or more"),
+        (["-o", "sheet.png", "--model", "none.onnx"], "none.onnx"),
+    ],
+)
+def test_the_command_says_what_is_wrong(drives, capsys, more, message):
+    assert main(["drive", "translate", str(drives / "train"), *more]) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
