@@ -17,20 +17,17 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from real_drives_frames import POSED, SCORED, overlap, prepare
 from real_drives_page import ROOT, ROWS, write_page
 
 SHIPPED = ROOT / "rosam_core/weights/rosam_light.onnx"
-POSED = "kitti_odo00_416"
-UNPOSED = ("kitti_0926_cam3_road", "kitti_0926_sync_91", "udacity_project_video")
-SCORED = "kitti_sfnd_lidar"
-CHOOSE, SCORE = range(0, 26), range(38, 78)
-"""Frames of `SCORED`: those that settings were chosen by, and those that were only scored."""
-SIZES = {"kitti": (416, 128), "nuscenes": (320, 192)}
-"""Network size for each scored drive: about its aspect, and about the focal length of training."""
+NUSCENES = (320, 192)
+"""Network size for nuScenes: about its aspect, and the focal length of training at 416x128."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +40,8 @@ class Run:
         drives: Folder of the work folder, or one of its drives.
         overrides: Of the recipe; `{work}` is the work folder.
         after: Runs whose checkpoints it starts from.
+        kitti: Network size for the scored KITTI frames [px].
+        continues: Run whose last state, networks and optimiser, it goes on from.
     """
 
     title: str
@@ -50,6 +49,8 @@ class Run:
     drives: str = POSED
     overrides: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    kitti: tuple[int, int] = (416, 128)
+    continues: str | None = None
 
 
 COMMON = (
@@ -75,6 +76,7 @@ LEARNED = (
     "self_supervised.pose_warmup_steps=150",
 )
 FROM_SYNTHETIC = (f"model.init={SHIPPED}",)
+TUNED = (*RECORDED, *FROM_SYNTHETIC, "train.learning_rate=5e-5", "train.steps=400")
 STAGE_0 = "self_supervised.yaml"
 STAGE_2 = "rosam_depth.yaml"
 TEACHER = "tuned_recorded"
@@ -90,7 +92,19 @@ RUNS = {
     TEACHER: Run(
         "stage 0 from synthetic, recorded poses",
         STAGE_0,
-        overrides=(*RECORDED, *FROM_SYNTHETIC, "train.learning_rate=5e-5", "train.steps=400"),
+        overrides=TUNED,
+    ),
+    "tuned_recorded_seed2": Run(
+        "the same, another seed",
+        STAGE_0,
+        overrides=(*TUNED, "seed=2"),
+    ),
+    "synthetic_320": Run("synthetic only, at 320x96", kitti=(320, 96)),
+    "tuned_recorded_320": Run(
+        "the same at 320x96",
+        STAGE_0,
+        overrides=(*TUNED, "data.width=320", "data.height=96"),
+        kitti=(320, 96),
     ),
     "tuned_recorded_crop": Run(
         "the same, windows of half the picture and more",
@@ -109,15 +123,17 @@ RUNS = {
         "all",
         (*LEARNED, *FROM_SYNTHETIC, "train.batch_size=4", "train.steps=400"),
     ),
+    "tuned_mixed": Run(
+        "the last, 300 steps more: recorded poses where there are any",
+        STAGE_0,
+        "all",
+        (*LEARNED, "self_supervised.motion=mixed", "train.batch_size=4", "train.steps=700"),
+        continues="tuned_learned",
+    ),
     "scratch_recorded": Run(
         "stage 0 from scratch, recorded poses",
         STAGE_0,
         overrides=(*RECORDED, "train.learning_rate=5e-4", "train.steps=600"),
-    ),
-    "scratch_resnet18": Run(
-        "the same, ResNet-18",
-        STAGE_0,
-        overrides=(*RECORDED, "model.name=resnet18", "train.steps=300"),
     ),
     "stage2_baseline": Run(
         "stage 2 without priors",
@@ -175,64 +191,6 @@ def save(name: str, row: dict) -> None:
     (ROWS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-# -- frames ---------------------------------------------------------------------------------------
-
-
-def prepare(drives: Path, work: Path) -> None:
-    """Links the drives to train on, and the two parts of the scored one, into the work folder."""
-    for name in (POSED, *UNPOSED):
-        link(work / "all" / name, drives / name)
-    scored = drives / SCORED
-    known = json.loads((scored / "drive.json").read_text(encoding="utf-8"))
-    for name, frames in (("choose", CHOOSE), ("score", SCORE)):
-        part = work / name
-        for kind in ("frames", "depth"):
-            files = sorted((scored / kind).iterdir())
-            for index in frames:
-                link(part / kind / files[index].name, files[index])
-        stamps = [known["frame_stamps"][index] for index in frames]
-        described = {**known, "frame_stamps": stamps, "n_frames": len(stamps)}
-        (part / "drive.json").write_text(json.dumps(described), encoding="utf-8")
-
-
-def link(at: Path, target: Path) -> None:
-    """Makes a symbolic link, if it is not there."""
-    at.parent.mkdir(parents=True, exist_ok=True)
-    if not at.is_symlink():
-        at.symlink_to(target)
-
-
-def overlap(work: Path) -> dict:
-    """Returns how much scored frames resemble those of training, and what neighbours do.
-
-    Correlation of grey pictures of 52x16 pixels: 1 for the same frame.
-    """
-    import cv2
-    import numpy as np
-
-    def signatures(folder: Path) -> np.ndarray:
-        rows = []
-        for file in sorted((folder / "frames").iterdir()):
-            small = cv2.resize(cv2.imread(str(file), 0), (52, 16), interpolation=cv2.INTER_AREA)
-            centred = small.astype(np.float32).ravel() - small.mean()
-            rows.append(centred / np.linalg.norm(centred))
-        return np.stack(rows)
-
-    score, choose = signatures(work / "score"), signatures(work / "choose")
-    nearest = {
-        name: round(float((score @ signatures(work / "all" / name).T).max()), 3)
-        for name in (POSED, *UNPOSED)
-    }
-    return {
-        "frames_scored": len(score),
-        "largest_correlation_with_training": nearest,
-        "with_frames_settings_were_chosen_by": round(float((score @ choose.T).max()), 3),
-        "of_consecutive_scored_frames_least": round(
-            float((score[1:] * score[:-1]).sum(1).min()), 3
-        ),
-    }
-
-
 # -- one row --------------------------------------------------------------------------------------
 
 
@@ -240,16 +198,17 @@ def measure(name: str, work: Path, data: Path, pictures: bool) -> dict:
     """Trains a run as far as it is not, exports and scores it; returns its row."""
     run, out = RUNS[name], work / "runs" / name
     row: dict = {"name": name, "title": run.title}
+    sizes = {"kitti": run.kitti, "nuscenes": NUSCENES}
     if run.recipe is None:
         models = {"kitti": SHIPPED, "nuscenes": SHIPPED}
         if name != "synthetic":
-            models = {kind: work / f"{name}_{kind}.onnx" for kind in SIZES}
-            for kind, size in SIZES.items():
+            models = {kind: work / f"{name}_{kind}.onnx" for kind in sizes}
+            for kind, size in sizes.items():
                 resized(SHIPPED, models[kind], size)
     else:
         row.update(trained(name, run, work, out))
-        models = {kind: out / f"{kind}.onnx" for kind in SIZES}
-        for kind, (width, height) in SIZES.items():
+        models = {kind: out / f"{kind}.onnx" for kind in sizes}
+        for kind, (width, height) in sizes.items():
             size = f"--size={width}x{height}"
             rosam("export", out / "last.pt", "-o", models[kind], size, "--licence=CC-BY-NC-SA-3.0")
     scored = {
@@ -275,6 +234,8 @@ def trained(name: str, run: Run, work: Path, out: Path) -> dict:
         rosam("masks", drives, "-o", work / "masks", "--source=superpixels")
     given = [o.format(work=work) for o in (f"data.drives={drives}", *COMMON, *run.overrides)]
     words = ["train", ROOT / "training/recipes" / str(run.recipe), "--out", out, *given]
+    if run.continues and not out.exists():
+        shutil.copytree(work / "runs" / run.continues, out, ignore=lambda *_: ["cost.json"])
     resumed = (out / "last.pt").is_file()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rosam(*words, *(["--resume"] if resumed else []))

@@ -246,8 +246,21 @@ def test_a_source_without_recorded_motion_is_as_good_as_absent():
     assert not found["photometric_0"].counted[1].any()
 
 
+def test_mixed_motion_takes_poses_where_there_are_any_and_the_network_elsewhere():
+    options = SelfSupervisedOptions(motion="mixed")
+    batch = batch_of_a_wall()
+    batch["T_source_target"][1] = math.nan
+    trained = SelfSupervised(EvenDepth(DEPTH_M), KnownMotion((0.2, 0, 0)), options, FOCAL)
+    terms = trained.losses(batch, 0)
+    assert terms["photometric_0"].map[0].mean() < 1e-4
+    assert terms["photometric_0"].map[1].mean() > 0.02
+    total(terms).backward()
+    assert trained.pose.motion.grad[3] != 0  # of the other image, and of the distance of the first
+    assert terms["velocity"].counted.tolist() == [True, True, False, False]
+
+
 def test_where_motion_comes_from_must_be_known():
-    with pytest.raises(ValueError, match="learned or recorded, got 'imu'"):
+    with pytest.raises(ValueError, match="learned, recorded, mixed, got 'imu'"):
         SelfSupervisedOptions(motion="imu")
 
 

@@ -15,21 +15,23 @@ from rosam_core.losses.velocity import velocity_error
 from rosam_core.methods.base import Batch, Term
 from rosam_core.methods.neighbours import neighbour_error, view_depth
 
-MOTIONS = ("learned", "recorded")
+MOTIONS = ("learned", "recorded", "mixed")
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfSupervisedOptions:
     """Weights of the self-supervised losses, and where motion comes from."""
 
-    motion: str = "learned"  # by a pose network | recorded: the drives' own poses, no network
+    # learned: by a pose network | recorded: the drives' own poses, no network | mixed: the drives'
+    # own poses, and a network where there are none
+    motion: str = "learned"
     smoothness_weight: float = 0.001  # at the finest scale, halved with each coarser one
     velocity_weight: float = 0.05  # per metre, of learned motion; our choice
     pose_warmup_steps: int = 0  # of learned motion: so long the depth is left as it is; our choice
 
     def __post_init__(self) -> None:
         if self.motion not in MOTIONS:
-            raise ValueError(f"motion must be {' or '.join(MOTIONS)}, got '{self.motion}'")
+            raise ValueError(f"motion must be {', '.join(MOTIONS)}, got '{self.motion}'")
 
 
 class SelfSupervised(nn.Module):
@@ -45,6 +47,7 @@ class SelfSupervised(nn.Module):
 
     Where motion is learned, only the distance of the poses is used, which sets the scale. Where it
     is recorded, the poses are believed as they are, and a source without one is as good as absent.
+    Mixed is either: the network's motion, in metres by the distances, stands in for missing poses.
 
     The likelihood's scale, which becomes confidence, is not trained here: there is no truth to
     measure an error by.
@@ -88,6 +91,9 @@ class SelfSupervised(nn.Module):
         else:
             T_source_target, translation = self._motion(batch, self.pose)
             terms["velocity"] = self._velocity(batch, translation)
+            if self.options.motion == "mixed":
+                recorded = batch["T_source_target"]
+                T_source_target = torch.where(_posed(recorded), recorded, T_source_target)
         still_error, judged = _error_without_motion(batch)
         for level, (log_depth, _) in enumerate(scales):
             # Coarse depth is compared at full size, where textures are (Godard et al., 3.2).
@@ -129,8 +135,13 @@ class SelfSupervised(nn.Module):
 
 def _with_posed_sources_only(batch: Batch) -> Batch:
     """Returns the batch with sources of unknown pose marked as absent."""
-    posed = torch.isfinite(batch["T_source_target"]).flatten(2).all(-1)
+    posed = _posed(batch["T_source_target"])[..., 0, 0]
     return {**batch, "source_known": batch["source_known"] & posed}
+
+
+def _posed(T_source_target: Tensor) -> Tensor:
+    """Returns which matrices are known, bool[b,2,1,1]."""
+    return torch.isfinite(T_source_target).all(-1, keepdim=True).all(-2, keepdim=True)
 
 
 def _error_without_motion(batch: Batch) -> tuple[Tensor, Tensor]:
