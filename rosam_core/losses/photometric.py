@@ -78,6 +78,10 @@ def photometric_error(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float[b,1,h,w] in [0, 1].
     """
+    if first.is_cpu and len(first) > 1:
+        # One picture's maps stay in the cache of a CPU: two thirds of the time of a batch's.
+        pairs = zip(first.split(1), second.split(1), strict=True)
+        return torch.cat([photometric_error(*pair) for pair in pairs])
     difference = (first - second).abs().mean(dim=1, keepdim=True)
     dissimilarity = ((1 - ssim(first, second)) / 2).clamp(0, 1).mean(dim=1, keepdim=True)
     return (1 - SSIM_WEIGHT) * difference + SSIM_WEIGHT * dissimilarity

@@ -64,6 +64,11 @@ def region_sum(values: Tensor, regions: Tensor, n: int) -> Tensor:
     Returns:
         float64[b,c,n].
     """
+    if values.is_cpu and len(values) > 1:
+        # Features of a whole batch in double precision do not fit into the cache of a CPU, and
+        # their memory is asked for and given back each time.
+        pairs = zip(values.split(1), regions.split(1), strict=True)
+        return torch.cat([region_sum(*pair, n) for pair in pairs])
     b, c = values.shape[:2]
     sums = values.new_zeros((b, c, n), dtype=torch.float64)
     return sums.scatter_add_(2, _indices(regions, c), values.flatten(2).double())
