@@ -39,8 +39,7 @@ from rosam_core.recipe import Recipe, VideoOptions
 log = logging.getLogger(__name__)
 
 STRETCH_TOLERANCE = 1.04
-"""Pixels so much wider than high, or the other way, are no matter: synthetic views vary by 6 %, and
-the runtime knows of 4 % (`unseen_view`)."""
+"""Pixels so much wider than high, or the other way, are no matter: `unseen_view` knows of them."""
 
 
 def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
@@ -144,11 +143,12 @@ def _warn_of_stretching(recorded: RecordedSamples) -> None:
             continue
         rows = max(round((width * height * h / w) ** 0.5 / 32), 2) * 32
         columns = max(round(rows * w / h / 32), 2) * 32
+        better = "data.width={} data.height={}, or "
         log.warning(
             "images of %dx%d are stretched to %dx%d, their pixels %.2f times as wide as high, but "
-            "the node and rosam eval keep the shape: use data.width=%d data.height=%d, or "
-            "data.video.view.resize=crop",
-            *(w, h, width, height, ratio, columns, rows),
+            "the node and rosam eval keep the shape: use %sdata.video.view.resize=crop",
+            *(w, h, width, height, ratio),
+            "" if (columns, rows) == (width, height) else better.format(columns, rows),
         )
 
 
