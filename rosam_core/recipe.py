@@ -92,6 +92,7 @@ class TrainOptions:
     clip_norm: float = 5.0
     precision: str = "bf16-mixed"  # any of Lightning Fabric's
     accelerator: str = "auto"
+    frozen_norms: bool = False  # batch norms of the student keep the statistics it starts with
     channels_last: bool = False
     compile: bool = False
     threads: int = 2  # of torch, on a CPU

@@ -29,6 +29,7 @@ from rosam_core.config import to_yaml
 from rosam_core.evaluation.student import evaluate_student
 from rosam_core.loader import batches, to_device
 from rosam_core.methods.base import Batch, Term
+from rosam_core.models.common import freeze_norms
 from rosam_core.recipe import Recipe
 from rosam_core.training_log import TrainingLog
 
@@ -167,6 +168,8 @@ class Trainer:
             group["lr"] = rate
         for network in self.networks.values():
             network.train()
+        if options.frozen_norms:
+            freeze_norms(self.student)
         with self.fabric.autocast():
             terms = self.method.losses(batch, self.step)
         means = {name: term.mean() for name, term in terms.items()}

@@ -346,3 +346,16 @@ def test_a_failed_save_keeps_the_old_checkpoint(tmp_path):
         save_checkpoint(path, {"step": lambda: None})
     assert load_checkpoint(path)["step"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_norms_keep_their_statistics_and_train_all_else(drives, taught, tmp_path, frozen):
+    overrides = ["train.steps=2", f"model.init={taught}", f"train.frozen_norms={frozen}"]
+    train(small(drives, *overrides, "train.warmup_steps=1"), tmp_path / "run")
+    before = load_checkpoint(taught)["ema"]
+    after = load_checkpoint(tmp_path / "run/last.pt")["networks"]["student"]
+    statistics = [name for name in before if "running_" in name]
+    assert len(statistics) > 20
+    assert all(torch.equal(before[n], after[n]) for n in statistics) is frozen
+    gains = [name.replace("running_mean", "weight") for name in statistics if "mean" in name]
+    assert not any(torch.equal(before[n], after[n]) for n in gains)

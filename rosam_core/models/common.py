@@ -125,3 +125,17 @@ def load_encoder(
             f"{len(shapes)} in all)"
         )
     encoder.load_state_dict({**own, **state})
+
+
+def freeze_norms(network: nn.Module) -> None:
+    """Lets batch norms normalise by the statistics they have, not by those of the batch.
+
+    A small batch of one drive is unlike what a network was trained on: its statistics alone move
+    the output, and training then mends what they broke. Gains and shifts are trained on.
+
+    Args:
+        network: In training mode, which it stays in otherwise; calling `train()` undoes this.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
