@@ -80,11 +80,7 @@ def region_contrast(
     """
     sampled = _unit(_at(features.flatten(2), pixels))
     own, counted, absent = _places(regions, present, pixels)
-    # One product makes all logits, -inf for regions that are not there included.
-    logits = torch.baddbmm(
-        absent.to(sampled.dtype), sampled.transpose(1, 2), prototypes, alpha=1 / temperature
-    )
-    return _cross_entropy(logits, own, counted), counted
+    return _compared(sampled, prototypes, own, counted, absent, temperature), counted
 
 
 def depth_contrast(
@@ -152,6 +148,26 @@ def _places(
     gone = ~present & present.any(dim=1, keepdim=True)
     absent = torch.zeros(gone.shape, device=gone.device).masked_fill(gone, -torch.inf)
     return own, counted, absent[:, None]
+
+
+def _compared(
+    sampled: Tensor,
+    prototypes: Tensor,
+    own: Tensor,
+    counted: Tensor,
+    absent: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Returns the loss of sampled features, float[b,k]."""
+    if sampled.is_cpu and len(sampled) > 1:  # one picture's logits stay in the cache
+        parts = (x.split(1) for x in (sampled, prototypes, own, counted, absent))
+        pictures = zip(*parts, strict=True)
+        return torch.cat([_compared(*picture, temperature) for picture in pictures])
+    # One product makes all logits, -inf for regions that are not there included.
+    logits = torch.baddbmm(
+        absent.to(sampled.dtype), sampled.transpose(1, 2), prototypes, alpha=1 / temperature
+    )
+    return _cross_entropy(logits, own, counted)
 
 
 def _cross_entropy(logits: Tensor, own: Tensor, counted: Tensor) -> Tensor:
