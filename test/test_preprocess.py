@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -146,3 +147,21 @@ def test_wrong_arguments() -> None:
         Resize.plan("crop", 0, 48, 64, 48)
     with pytest.raises(ValueError, match="camera is 64x47, image is 64x48"):
         Resize.plan("crop", 64, 48, 64, 48).camera(Camera.from_fov(60, 64, 47))
+
+
+@pytest.mark.parametrize("size", [(1242, 375), (2047, 1535), (641, 481), (1290, 389)])
+def test_odd_sizes_shrink_as_area_does_and_hardly_alias(size):
+    width, height = size
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), np.uint8), (0, 0), 2)
+    image = ((image.astype(np.float32) - 127) * 4 + 127).clip(0, 255).astype(np.uint8)
+    for column in (0, 1):  # stripes of two pixels must turn grey
+        image[:, column::4] = 255 - image[:, column::4]
+    resize = Resize.plan("letterbox", width, height, 320, 192)
+    out = np.empty((192, 320, 3), np.uint8)
+    resize.apply(image, out)
+    t = resize.target
+    exact = cv2.resize(image, (t.width, t.height), interpolation=cv2.INTER_AREA)
+    skipping = cv2.resize(image, (t.width, t.height), interpolation=cv2.INTER_LINEAR)
+    ours, aliased = (np.abs(a.astype(int) - exact).mean() for a in (out[t.slices], skipping))
+    assert ours < 0.25 * aliased

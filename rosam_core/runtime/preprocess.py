@@ -126,8 +126,10 @@ class Resize:
             out[:, : t.left] = PADDING_RGB
             out[:, t.left + t.width :] = PADDING_RGB
         seen = image[self.source.slices]
-        # Halving exactly is OpenCV's fast area path (area at an odd factor costs many times as
-        # much), and after it bilinear sampling skips no pixel, so nothing aliases.
+        # Halving exactly is OpenCV's fast area path; area at any other factor costs many times as
+        # much. So what can be halved is, and what is then still far from its size goes bilinearly,
+        # by a factor below 2, to twice, four times ... that size, to be halved from there. Stripes
+        # of single pixels alias in part, those of two hardly.
         while (
             seen.shape[1] >= 2 * t.width
             and seen.shape[0] >= 2 * t.height
@@ -136,16 +138,17 @@ class Resize:
         ):
             half = (seen.shape[1] // 2, seen.shape[0] // 2)
             seen = cv2.resize(seen, half, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        across, down = _halvings(seen.shape[1], t.width), _halvings(seen.shape[0], t.height)
+        if across or down:
+            size = (t.width << across, t.height << down)
+            seen = cv2.resize(seen, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        for _ in range(max(across, down)):
+            half = (max(seen.shape[1] // 2, t.width), max(seen.shape[0] // 2, t.height))
+            seen = cv2.resize(seen, half, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         if seen.shape[:2] == (t.height, t.width):
             out[t.slices] = seen
             return
-        far = seen.shape[1] >= 2 * t.width or seen.shape[0] >= 2 * t.height
-        cv2.resize(
-            seen,
-            (t.width, t.height),
-            dst=out[t.slices],
-            interpolation=cv2.INTER_AREA if far else cv2.INTER_LINEAR,
-        )
+        cv2.resize(seen, (t.width, t.height), dst=out[t.slices], interpolation=cv2.INTER_LINEAR)
 
     def restore(self, values: Float32, fill: float, out: Float32) -> Float32:
         """Writes a network-size map at image size, bilinear, with `fill` where nothing was seen.
@@ -184,6 +187,11 @@ class Resize:
         out.fill(fill)
         out[self.target.slices] = values[self.target.slices]
         return out
+
+
+def _halvings(size: int, target: int) -> int:
+    """Returns how often a length can be halved without becoming less than the target."""
+    return max((size // target).bit_length() - 1, 0)
 
 
 def _centred(width: int, height: int, scale: float, outer_width: int, outer_height: int) -> Window:
