@@ -263,4 +263,17 @@ def test_what_is_wrong_on_the_way_is_told_by_info_and_eval(tmp_path, capsys):
     assert main(["bag", "eval", str(path), "--model", model, "--json", str(tmp_path / "e")]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line for line in lines if f"attention: {line}" not in said] == []
-    assert json.loads((tmp_path / "e").read_text())["faults"] == lines
+    made = json.loads((tmp_path / "e").read_text())
+    assert made["faults"] == lines
+    assert [frame["stamp_ns"] for frame in made["frames"]] == [
+        START_NS,
+        START_NS + 2 * STEP_NS,
+    ]
+    assert [reason.split(":")[0] for reason in made["frames_skipped"]] == [
+        "a frame 2",
+        "a frame 3",
+        "a frame 4",
+    ]
+    assert "stamp is not after" in made["frames_skipped"][0]
+    assert "no pose, unlike others" in made["frames_skipped"][1]
+    assert "stamp is not after" in made["frames_skipped"][2]

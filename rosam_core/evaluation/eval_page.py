@@ -83,7 +83,7 @@ def eval_page(
         )
     counted = [f"{len(found.scores)} frames scored, {found.without_truth} without truth left out."]
     if found.skipped:
-        counted.append(f"{len(found.skipped)} could not be read; the first: {found.skipped[0]}")
+        counted.append(f"{len(found.skipped)} were skipped; the first: {found.skipped[0]}")
     return Report(
         title=title,
         lead="How good the depth is, by condition, range and camera, and where it fails.",

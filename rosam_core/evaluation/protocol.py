@@ -46,8 +46,8 @@ class Evaluation:
         flicker_note: Why flicker could not be measured; empty if it was, or was not asked for.
         digest: 32 hexadecimal digits of the scenes, stamps, cameras, poses and conditions of the
             scored frames; not of their pixels.
-        faults: What is wrong with frames that are scored all the same, a line each: see
-            `faults_of`; and images that are missing.
+        faults: What is wrong with frames, skipped or not, a line each: see `faults_of`; and
+            images that are missing.
     """
 
     scores: list[ImageScore]
@@ -143,7 +143,9 @@ def score_drives(
                 continue
             seen = Glance(frame.stamp_ns, frame.camera, frame.T_world_camera)
             key = (id(drive), scene, frame.camera_name)
-            tracks.setdefault(key, []).append((index, seen))
+            before = tracks.setdefault(key, [])
+            before.append((index, seen))
+            _refuse_doubtful(frame, drive, before)
             truth = found.truth(frame, drive)
             if truth is None:
                 without_truth += 1
@@ -196,6 +198,24 @@ def score_drives(
         digest=digest.hexdigest()[:32],
         faults=tuple(_faults(drives, tracks)),
     )
+
+
+def _refuse_doubtful(frame: Frame, drive: Drive, seen: Seen) -> None:
+    """Refuses a frame whose stamp or pose cannot be right: its lidar may be of another instant.
+
+    Raises:
+        ValueError: The stamp is not after that of the frame before; or the frame has lidar and
+            no pose, but others of the drive have one.
+    """
+    if len(seen) > 1 and frame.stamp_ns <= seen[-2][1].stamp_ns:
+        raise ValueError("its stamp is not after that of the frame before")
+    if frame.T_world_camera is None and frame.depth is None and frame.lidar is not None:
+        poses = (drive.glance(i).T_world_camera for i in range(len(drive)))
+        if any(pose is not None for pose in poses):
+            raise ValueError(
+                "it has no pose, unlike others of this drive: its scan cannot be moved to the "
+                "time of the image"
+            )
 
 
 def _faults(drives: Sequence[Drive], tracks: Mapping[Any, Seen]) -> list[str]:
