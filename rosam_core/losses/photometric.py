@@ -5,6 +5,7 @@ Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation", ICCV 2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,20 +29,32 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float[b,c,h,w] in [-1, 1].
     """
+    return _similarity(_moments(first), _moments(second))
 
-    def window_mean(x: Tensor) -> Tensor:
-        mean: Tensor = _BoxMean.apply(functional.pad(x, (1, 1, 1, 1), "reflect"))
-        return mean
 
-    mean_a, mean_b = window_mean(first), window_mean(second)
-    # Deviations from one number for the whole image, which variances do not depend on, keep the
-    # differences of squares accurate in single precision.
-    centre_a, centre_b = (x.mean(dim=(-2, -1), keepdim=True).detach() for x in (first, second))
-    a, b = first - centre_a, second - centre_b
-    offset_a, offset_b = mean_a - centre_a, mean_b - centre_b
-    var_a = window_mean(a * a) - offset_a * offset_a
-    var_b = window_mean(b * b) - offset_b * offset_b
-    covariance = window_mean(a * b) - offset_a * offset_b
+def _window_mean(x: Tensor) -> Tensor:
+    mean: Tensor = _BoxMean.apply(functional.pad(x, (1, 1, 1, 1), "reflect"))
+    return mean
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns mean and variance of each window, and what covariances need.
+
+    Returns:
+        mean, variance: float[b,c,h,w].
+        centred: x without one number for each picture and colour, which no variance depends on:
+            it keeps differences of squares accurate in single precision.
+        offset: The mean without that number.
+    """
+    mean = _window_mean(x)
+    centre = x.mean(dim=(-2, -1), keepdim=True).detach()
+    centred, offset = x - centre, mean - centre
+    return mean, _window_mean(centred * centred) - offset * offset, centred, offset
+
+
+def _similarity(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
+    (mean_a, var_a, a, offset_a), (mean_b, var_b, b, offset_b) = first, second
+    covariance = _window_mean(a * b) - offset_a * offset_b
     numerator = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
     return numerator / ((mean_a**2 + mean_b**2 + C1) * (var_a + var_b + C2))
 
@@ -78,13 +91,27 @@ def photometric_error(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float[b,1,h,w] in [0, 1].
     """
-    if first.is_cpu and len(first) > 1:
+    return photometric_errors(first, [second])
+
+
+def photometric_errors(target: Tensor, sources: Sequence[Tensor]) -> Tensor:
+    """Returns the photometric error of one image with each of several, float[b,s,h,w] in [0, 1].
+
+    Args:
+        target: float[b,c,h,w] in [0, 1].
+        sources: s of the same shape.
+    """
+    if target.is_cpu and len(target) > 1:
         # One picture's maps stay in the cache of a CPU: two thirds of the time of a batch's.
-        pairs = zip(first.split(1), second.split(1), strict=True)
-        return torch.cat([photometric_error(*pair) for pair in pairs])
-    difference = (first - second).abs().mean(dim=1, keepdim=True)
-    dissimilarity = ((1 - ssim(first, second)) / 2).clamp(0, 1).mean(dim=1, keepdim=True)
-    return (1 - SSIM_WEIGHT) * difference + SSIM_WEIGHT * dissimilarity
+        pictures = zip(target.split(1), *(source.split(1) for source in sources), strict=True)
+        return torch.cat([photometric_errors(first, others) for first, *others in pictures])
+    known, errors = _moments(target), []
+    for source in sources:
+        difference = (target - source).abs().mean(dim=1, keepdim=True)
+        unlike = ((1 - _similarity(known, _moments(source))) / 2).clamp(0, 1)
+        dissimilarity = unlike.mean(dim=1, keepdim=True)
+        errors.append((1 - SSIM_WEIGHT) * difference + SSIM_WEIGHT * dissimilarity)
+    return torch.cat(errors, dim=1)
 
 
 def minimum_over_sources(errors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

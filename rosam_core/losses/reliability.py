@@ -84,8 +84,9 @@ def consistency_weight(
 
 def _image_mean(error: Tensor, valid: Tensor) -> Tensor:
     """Returns the mean over the valid pixels of each image, float[b,1,1,1]."""
-    whole_image = torch.zeros_like(valid, dtype=torch.int64)
-    return region_mean(error, whole_image, 1, valid)[0][..., None]
+    total = error.masked_fill(~valid, 0.0).sum(dim=(-2, -1), keepdim=True, dtype=torch.float64)
+    count = valid.sum(dim=(-2, -1), keepdim=True)
+    return (total / count.clamp(min=1)).to(error.dtype)
 
 
 def _weight(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rosam_core.geometry.warping import warp
-from rosam_core.losses.photometric import minimum_over_sources, photometric_error
+from rosam_core.losses.photometric import minimum_over_sources, photometric_errors
 from rosam_core.methods.base import Batch
 
 
@@ -24,16 +24,17 @@ def neighbour_error(batch: Batch, depth: Tensor, T_source_target: Tensor) -> tup
         error: float[b,1,h,w] in [0, 1], 0 where not seen.
         seen: bool[b,1,h,w], at least one source sees the pixel.
     """
-    errors, valid = [], []
+    images, valid = [], []
     identity = torch.eye(4, dtype=depth.dtype, device=depth.device)
     for i, source in enumerate(batch["sources"].unbind(1)):
         pose = T_source_target[:, i]
         known = torch.isfinite(pose).all(-1).all(-1)
         warped = warp(source, depth, batch["K"], torch.where(known[:, None, None], pose, identity))
-        errors.append(photometric_error(batch["clean"], warped.image))
+        images.append(warped.image)
         known = known & batch["source_known"][:, i]
         valid.append(warped.valid & known[:, None, None, None])
-    return minimum_over_sources(torch.cat(errors, dim=1), torch.cat(valid, dim=1))
+    errors = photometric_errors(batch["clean"], images)
+    return minimum_over_sources(errors, torch.cat(valid, dim=1))
 
 
 def view_depth(canonical: Tensor, batch: Batch, canonical_focal_px: float) -> Tensor:
