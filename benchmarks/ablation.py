@@ -116,7 +116,6 @@ class Benchmark:
         else:
             parts.append(yaml.safe_load(run.recipe.read_text("utf-8")))
             parts.append([o.replace(places, "") for o in run.options])
-        parts.append(self.scored)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def row_path(self, run: Run) -> Path:
@@ -128,7 +127,8 @@ class Benchmark:
         path = self.row_path(run)
         if not path.is_file():
             return False
-        return bool(json.loads(path.read_text(encoding="utf-8"))["digest"] == self.digest(run))
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return (row["digest"], row["scored"]) == (self.digest(run), self.scored)
 
     # -- doing it -------------------------------------------------------------------------------
 

@@ -72,8 +72,9 @@ def test_a_row_is_stale_when_its_recipe_changes_but_not_when_it_is_made_elsewher
     assert other.digest(other.ablation("full", 1)) == before[0]
     assert bench.digest(bench.ablation("full", 2)) != before[0]
     bench.rows.mkdir(parents=True)
-    bench.row_path(full).write_text(json.dumps({"digest": before[0]}))
+    bench.row_path(full).write_text(json.dumps({"digest": before[0], "scored": "test"}))
     assert bench.is_done(full)
+    assert not benchmark(tmp_path / "a", plan, validation=True).is_done(full)
     target = yaml.safe_load((plan / "target.yaml").read_text())
     target["train"]["steps"] += 1
     (plan / "target.yaml").write_text(yaml.safe_dump(target))
