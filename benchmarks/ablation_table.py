@@ -14,12 +14,13 @@ from ablation_pictures import draw_depths
 ADVERSE = ("night", "day-rain")
 SHOWN = ("day-clear", "night", "day-rain", "fog")
 RESAMPLES, LEVEL = 4000, 0.95
+BEGIN, END = "<!-- table: made by benchmarks/ablation.py -->", "<!-- end of table -->"
 
 Rows = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
 def write_results(plan: Mapping[str, Any], rows: Path, out: Path, results: Path) -> None:
-    """Writes `ablation.md` and `ablation.png`, and prints the table.
+    """Prints the table, puts it into `ablation.md` and draws `ablation.png`.
 
     Args:
         plan: Content of plan.yaml.
@@ -33,7 +34,10 @@ def write_results(plan: Mapping[str, Any], rows: Path, out: Path, results: Path)
     text = table(plan, found)
     print(text)
     results.mkdir(parents=True, exist_ok=True)
-    (results / "ablation_table.md").write_text(text + "\n", encoding="utf-8")
+    page = results / "ablation.md"
+    if page.is_file():
+        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
     draw_gains(plan, found, results / "ablation.png")
     seed = min(found["baseline"])
     checkpoints = [out / "runs" / f"{name}-{seed}" / "last.pt" for name in ("baseline", "full")]
