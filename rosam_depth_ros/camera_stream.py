@@ -27,7 +27,7 @@ except ImportError:  # Humble
 CAMERA_INFO_PATIENCE_S = 1.0
 """So long does the first frame wait for a `camera_info` before that is an error."""
 
-KEPT_FRAMES = 4
+KEPT_FRAMES = 8
 """As many frames wait, where none may be lost for a moment in which the node does not come to run:
 loading a library stops every thread of Python for up to 50 ms."""
 
@@ -59,7 +59,7 @@ class InputSubscription:
     def _subscribe(self, reliable: bool) -> None:
         self.reliable = reliable
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        # Deeper than the slot: what comes while no thread runs is taken out as soon as one does.
+        # Deeper than the slot, for times when no frame may be lost; else see `newest`.
         qos = QoSProfile(depth=KEPT_FRAMES, reliability=policy)
         events = None
         if self._auto and reliable:
@@ -71,6 +71,19 @@ class InputSubscription:
             self._subscription = self._node.create_subscription(*arguments, event_callbacks=events)
         except UnsupportedEventTypeError:  # this middleware has no such mismatch
             self._subscription = self._node.create_subscription(*arguments)
+
+    def newest(self, message: Any) -> tuple[Any, int]:
+        """Returns the last message that has come, and how many were passed over for it.
+
+        Args:
+            message: The one that a callback is being called with.
+        """
+        passed = 0
+        handle = self._subscription.handle
+        with handle:
+            while (taken := handle.take_message(self._kind, False)) is not None:
+                message, passed = taken[0], passed + 1
+        return message, passed
 
     def _settle(self) -> None:
         if self.reliable:
@@ -128,10 +141,10 @@ class CameraStream:
         self.camera_info_topic = node.resolve_topic_name(f"{prefix}camera_info")
         kind = CompressedImage if compressed else Image
         qos = parameters.input_qos
-        self._inputs = (
-            InputSubscription(node, CameraInfo, self.camera_info_topic, self._on_info, qos),
-            InputSubscription(node, kind, topic, self._on_image, qos),
+        self._info_input = InputSubscription(
+            node, CameraInfo, self.camera_info_topic, self._on_info, qos
         )
+        self._image_input = InputSubscription(node, kind, topic, self._on_image, qos)
         create = node.create_publisher
         self._depth = create(Image, f"{prefix}depth/image", OUTPUT_QOS)
         self._depth_info = create(CameraInfo, f"{prefix}depth/camera_info", OUTPUT_QOS)
@@ -142,9 +155,12 @@ class CameraStream:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()
+        keeps = now < self._keep_until
+        message, passed = (message, 0) if keeps else self._image_input.newest(message)
         with self._arrived:
-            room = KEPT_FRAMES if now < self._keep_until else 1
-            replaced = max(0, len(self._frames) + 1 - room)
+            for _ in range(passed):
+                self.statistics.image_in(1)
+            replaced = max(0, len(self._frames) + 1 - (KEPT_FRAMES if keeps else 1))
             for _ in range(replaced):
                 self._frames.popleft()
             self.statistics.image_in(replaced)

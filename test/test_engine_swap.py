@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 WIDTH, HEIGHT = 64, 48
 RATE_HZ = 30.0
-ATTEMPTS = 4
+ATTEMPTS = 6
 """A busy machine starves the node of a frame now and then, with or without a change of engines; a
 change that costs frames costs them every time."""
 
@@ -53,7 +53,7 @@ class Stream:
         )
         self.due = time.monotonic()
 
-    def run_until(self, condition, timeout_s=30.0):
+    def run_until(self, condition, timeout_s=60.0):
         """Sends at a steady rate until the condition holds."""
         end = time.monotonic() + timeout_s
         image, info = grey(), info_message(WIDTH, HEIGHT)
