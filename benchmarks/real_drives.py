@@ -77,6 +77,7 @@ LEARNED = (
 )
 FROM_SYNTHETIC = (f"model.init={SHIPPED}",)
 TUNED = (*RECORDED, *FROM_SYNTHETIC, "train.learning_rate=5e-5", "train.steps=400")
+HALF = ("data.video.view.crop=[0.5, 1.0]", "train.learning_rate=1e-4")
 STAGE_0 = "self_supervised.yaml"
 STAGE_2 = "rosam_depth.yaml"
 TEACHER = "tuned_recorded"
@@ -89,6 +90,7 @@ REAL = (
 RUNS = {
     "synthetic": Run("synthetic only, as shipped (KITTI at 320x192)"),
     "synthetic_416": Run("synthetic only, at 416x128"),
+    "synthetic_320": Run("synthetic only, at 320x96", kitti=(320, 96)),
     TEACHER: Run(
         "stage 0 from synthetic, recorded poses",
         STAGE_0,
@@ -99,7 +101,6 @@ RUNS = {
         STAGE_0,
         overrides=(*TUNED, "seed=2"),
     ),
-    "synthetic_320": Run("synthetic only, at 320x96", kitti=(320, 96)),
     "tuned_recorded_320": Run(
         "the same at 320x96",
         STAGE_0,
@@ -109,13 +110,7 @@ RUNS = {
     "tuned_recorded_crop": Run(
         "the same, windows of half the picture and more",
         STAGE_0,
-        overrides=(
-            *RECORDED,
-            *FROM_SYNTHETIC,
-            "data.video.view.crop=[0.5, 1.0]",
-            "train.learning_rate=1e-4",
-            "train.steps=300",
-        ),
+        overrides=(*RECORDED, *FROM_SYNTHETIC, *HALF, "train.steps=300"),
     ),
     "tuned_learned": Run(
         "stage 0 from synthetic, learned motion, all drives",
@@ -124,16 +119,21 @@ RUNS = {
         (*LEARNED, *FROM_SYNTHETIC, "train.batch_size=4", "train.steps=400"),
     ),
     "tuned_mixed": Run(
-        "the last, 300 steps more: recorded poses where there are any",
+        "the last, trained on: recorded poses where there are any",
         STAGE_0,
         "all",
-        (*LEARNED, "self_supervised.motion=mixed", "train.batch_size=4", "train.steps=700"),
+        (*LEARNED, "self_supervised.motion=mixed", "train.batch_size=4", "train.steps=1200"),
         continues="tuned_learned",
     ),
     "scratch_recorded": Run(
         "stage 0 from scratch, recorded poses",
         STAGE_0,
         overrides=(*RECORDED, "train.learning_rate=5e-4", "train.steps=600"),
+    ),
+    "scratch_resnet18": Run(
+        "the same, ResNet-18",
+        STAGE_0,
+        overrides=(*RECORDED, "model.name=resnet18", "train.steps=300"),
     ),
     "stage2_baseline": Run(
         "stage 2 without priors",
@@ -251,7 +251,7 @@ def trained(name: str, run: Run, work: Path, out: Path) -> dict:
     log = (out / "log.jsonl").read_text(encoding="utf-8")
     records = [json.loads(line) for line in log.splitlines()]
     train = [r for r in records if r["kind"] == "train"]
-    first = next(key for key in ("photometric_0", "distil_0") if key in train[0])
+    losses = [key for key in ("photometric_0", "distil_0", "velocity") if key in train[0]]
     return {
         "recipe": run.recipe,
         "drives": run.drives,
@@ -260,7 +260,7 @@ def trained(name: str, run: Run, work: Path, out: Path) -> dict:
         "wall_minutes": round(records[-1]["minutes"], 1),
         **json.loads(cost.read_text(encoding="utf-8")),
         "curves": {
-            first: [[r["step"], round(r[first], 4)] for r in train],
+            **{key: [[r["step"], round(r[key], 4)] for r in train] for key in losses},
             "abs_rel": [
                 [r["step"], round(r["all/abs_rel"], 4)] for r in records if r["kind"] == "val"
             ],
