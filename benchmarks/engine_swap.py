@@ -108,6 +108,7 @@ def swap(args: argparse.Namespace, engines: list[str]) -> dict[str, Any]:
     listener = threading.Thread(target=spin, daemon=True)
     listener.start()
     refused: list[str] = []
+    due = [time.monotonic()]
 
     def ask(engine: str) -> None:
         wish = Parameter("engine", value=engine).to_parameter_msg()
@@ -117,11 +118,11 @@ def swap(args: argparse.Namespace, engines: list[str]) -> dict[str, Any]:
         )
 
     def feed(seconds: float) -> list[int]:
-        """Sends at a steady rate; a camera never catches up after a stall."""
-        stamps, end, due = [], time.monotonic() + seconds, time.monotonic()
+        """Sends at a steady rate, call after call; a camera never catches up after a stall."""
+        stamps, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(max(0.0, due - time.monotonic()))
-            due = max(due, time.monotonic()) + 1 / args.rate
+            time.sleep(max(0.0, due[0] - time.monotonic()))
+            due[0] = max(due[0], time.monotonic()) + 1 / args.rate
             now = _now()
             for publisher, message in zip(publishers, (info, image), strict=True):
                 message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
@@ -176,6 +177,7 @@ def swap(args: argparse.Namespace, engines: list[str]) -> dict[str, Any]:
         "lost": len(lost),
         "sent_while_changing": sum(map(is_changing, sent)),
         "lost_while_changing": sum(map(is_changing, lost)),
+        "lost_after_request_s": [round(_since(changing, stamp), 2) for stamp in sorted(lost)],
         "repeated": len(stamps) - len(set(stamps)),
         "foreign": len(set(stamps) - sent_stamps - set(warm)),
         "in_order": stamps == sorted(stamps),
@@ -190,6 +192,11 @@ def swap(args: argparse.Namespace, engines: list[str]) -> dict[str, Any]:
 
 def _now() -> int:
     return time.time_ns()
+
+
+def _since(changing: list[tuple[int, int]], stamp: int) -> float:
+    """Returns the time from the last request for an engine to a stamp [s]."""
+    return min(((stamp - a) / 1e9 for a, _ in changing if a <= stamp), default=float("nan"))
 
 
 def _figures(values: list[float]) -> dict[str, float]:

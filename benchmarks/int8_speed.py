@@ -74,14 +74,14 @@ def main() -> int:
 
 
 def make(student: str, folder: Path, size: tuple[int, int]) -> None:
-    """Writes a student and its 8-bit form, all layers but the first and the last."""
+    """Writes a student and its 8-bit form, all layers but the last."""
     path = folder / f"{student}.onnx"
     write_onnx(DeployedStudent(create_model(student).eval()), path, size)
     write_card(path, student, size)
     network, seen = prepare(onnx.load(str(path)), probe_images(size), 0)
     layers = [node.name for node in Graph(network).layers()]
     quantised = folder / f"{student}_int8.onnx"
-    onnx.save(insert_pairs(network, seen, set(layers[1:-1])), str(quantised))
+    onnx.save(insert_pairs(network, seen, set(layers[:-1])), str(quantised))
     write_card(quantised, student, size)
 
 

@@ -63,7 +63,7 @@ def quantize(
 ) -> Quantized:
     """Writes an 8-bit model and its card, or neither if it is not accurate enough.
 
-    Inputs and weights of all convolutions but the first and the last become 8 bits. While the
+    Inputs and weights of all convolutions but the last become 8 bits. While the
     loss is above `max_loss`, the layers that hurt most on calibration frames go back to float:
     one, two more, four more, ... up to `FLOAT_SHARE` of all.
 
@@ -102,7 +102,7 @@ def quantize(
         raise ValueError(f"{model} has no convolution {', '.join(unknown)}: see its graph")
     pictures = read_frames(calibration, card, "calibrate")
     network, seen = prepare(source, pictures, threads)
-    stays = {names[0], names[-1], *keep_float}
+    stays = {names[-1], *keep_float}
     order: list[str] = []
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
