@@ -84,6 +84,8 @@ TEACHER = "tuned_recorded"
 REAL = (
     "adaptation.teacher={work}/runs/" + TEACHER + "/last.pt",
     "rosam_depth.teacher={work}/runs/" + TEACHER + "/last.pt",
+    "adaptation.farthest_m=100",
+    "train.frozen_norms=true",
     "train.steps=200",
 )
 
@@ -129,11 +131,6 @@ RUNS = {
         "stage 0 from scratch, recorded poses",
         STAGE_0,
         overrides=(*RECORDED, "train.learning_rate=5e-4", "train.steps=600"),
-    ),
-    "scratch_resnet18": Run(
-        "the same, ResNet-18",
-        STAGE_0,
-        overrides=(*RECORDED, "model.name=resnet18", "train.steps=300"),
     ),
     "stage2_baseline": Run(
         "stage 2 without priors",
