@@ -79,6 +79,8 @@ def test_a_turn_in_this_process(tmp_path: Path) -> None:
         "precision": "",
         "threads": 1,
         "spinning": False,
+        "arena": True,
+        "provider_options": {},
         "batch": 2,
         "warm_up": 2,
         "runs": 5,

@@ -77,8 +77,9 @@ def test_every_launch_argument_is_described_and_every_node_argument_is_a_paramet
         assert description.endswith("."), name
     for name, kind in namespace["NODE_PARAMETERS"].items():
         default = SPECIFICATIONS[name].default
-        assert kind is type(default)
-        assert kind(namespace["ARGUMENTS"][name][0] or "") == default
+        meant = kind(namespace["ARGUMENTS"][name][0] or "")
+        assert type(meant) is type(default)
+        assert meant == default
 
 
 @pytest.mark.parametrize(
