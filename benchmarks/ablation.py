@@ -190,7 +190,7 @@ class Benchmark:
             "scored": self.scored,
             "conditions": score(self.checkpoint(run), self.out / self.scored),
         }
-        save_atomically(self.row_path(run), (json.dumps(row, indent=1) + "\n").encode())
+        save_atomically(self.row_path(run), (json.dumps(row) + "\n").encode())
 
     def train(self, run: Run) -> None:
         """Trains a run to its end, on from where it was, unless it was there already."""

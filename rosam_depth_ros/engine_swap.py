@@ -115,6 +115,7 @@ class EngineSwap:
         self._loading: EngineRequest | None = None
         self._loader: threading.Thread | None = None
         self._refused_build = ""
+        self._asked: tuple[NodeParameters, EngineRequest] | None = None
 
     @property
     def is_loading(self) -> bool:
@@ -137,7 +138,9 @@ class EngineSwap:
         Args:
             parameters: Of this moment.
         """
-        wanted = self._see_to_building(parameters, EngineRequest.of(parameters))
+        if self._asked is None or self._asked[0] is not parameters:  # not read for every frame
+            self._asked = (parameters, EngineRequest.of(parameters))
+        wanted = self._see_to_building(parameters, self._asked[1])
         with self._lock:
             arrived, self._arrived = self._arrived, None
         if isinstance(arrived, _Failed):

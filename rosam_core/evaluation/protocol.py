@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,7 @@ def score_drives(
     without_truth, digest = 0, hashlib.sha256()
     meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
     tracks: dict[tuple[int, str, str], Seen] = {}
+    posed = functools.cache(_has_poses)
     for drive, index in tqdm(places, unit="frame", disable=None, file=sys.stderr):
         scene = drive.scene(index)
         try:
@@ -145,7 +147,7 @@ def score_drives(
             key = (id(drive), scene, frame.camera_name)
             before = tracks.setdefault(key, [])
             before.append((index, seen))
-            _refuse_doubtful(frame, drive, before)
+            _refuse_doubtful(frame, before, functools.partial(posed, drive))
             truth = found.truth(frame, drive)
             if truth is None:
                 without_truth += 1
@@ -200,7 +202,12 @@ def score_drives(
     )
 
 
-def _refuse_doubtful(frame: Frame, drive: Drive, seen: Seen) -> None:
+def _has_poses(drive: Drive) -> bool:
+    """Returns whether the pose of any frame is known."""
+    return any(drive.glance(i).T_world_camera is not None for i in range(len(drive)))
+
+
+def _refuse_doubtful(frame: Frame, seen: Seen, has_poses: Callable[[], bool]) -> None:
     """Refuses a frame whose stamp or pose cannot be right: its lidar may be of another instant.
 
     Raises:
@@ -209,13 +216,12 @@ def _refuse_doubtful(frame: Frame, drive: Drive, seen: Seen) -> None:
     """
     if len(seen) > 1 and frame.stamp_ns <= seen[-2][1].stamp_ns:
         raise ValueError("its stamp is not after that of the frame before")
-    if frame.T_world_camera is None and frame.depth is None and frame.lidar is not None:
-        poses = (drive.glance(i).T_world_camera for i in range(len(drive)))
-        if any(pose is not None for pose in poses):
-            raise ValueError(
-                "it has no pose, unlike others of this drive: its scan cannot be moved to the "
-                "time of the image"
-            )
+    needs_pose = frame.depth is None and frame.lidar is not None
+    if needs_pose and frame.T_world_camera is None and has_poses():
+        raise ValueError(
+            "it has no pose, unlike others of this drive: its scan cannot be moved to the time of "
+            "the image"
+        )
 
 
 def _faults(drives: Sequence[Drive], tracks: Mapping[Any, Seen]) -> list[str]:
