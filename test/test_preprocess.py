@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rosam_core.runtime.preprocess import PADDING_RGB, RESIZE_MODES, Resize, Window
+from rosam_core.runtime.preprocess import PADDING, RESIZE_MODES, Resize, Window
 from rosam_core.types import Camera
 
 SIZES = [(640, 384), (1600, 900), (641, 481), (97, 403), (576, 320), (32, 20), (1280, 960)]
@@ -73,8 +73,8 @@ def test_padding_is_as_in_training_and_nothing_is_left_of_the_last_image() -> No
     assert plan.target == Window(0, 16, 64, 16)
     out = np.full((48, 64, 3), 7, np.uint8)
     plan.apply(np.full((10, 40, 3), 200, np.uint8), out)
-    assert (out[:16] == PADDING_RGB).all()
-    assert (out[32:] == PADDING_RGB).all()
+    assert (out[:16] == PADDING).all()
+    assert (out[32:] == PADDING).all()
     assert (out[16:32] == 200).all()
 
 

@@ -13,7 +13,7 @@ RESIZE_MODES = ("letterbox", "stretch", "crop")
 network, `crop` keeps the aspect and fills the network with the middle of the picture."""
 
 # Black, because that is what the students have seen outside the picture in training.
-PADDING_RGB = (0, 0, 0)
+PADDING = 0  # of each channel: filling with one number is a hundred times faster than with three
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +121,10 @@ class Resize:
         """
         t = self.target
         if (t.width, t.height) != (self.network_width, self.network_height):
-            out[: t.top] = PADDING_RGB
-            out[t.top + t.height :] = PADDING_RGB
-            out[:, : t.left] = PADDING_RGB
-            out[:, t.left + t.width :] = PADDING_RGB
+            out[: t.top] = PADDING
+            out[t.top + t.height :] = PADDING
+            out[:, : t.left] = PADDING
+            out[:, t.left + t.width :] = PADDING
         seen = image[self.source.slices]
         # Halving exactly is OpenCV's fast area path; area at any other factor costs many times as
         # much. So what can be halved is, and what is then still far from its size goes bilinearly,
