@@ -24,6 +24,7 @@ from rosam_core.drives.opening import BAYER_PATTERNS, DriveOptions, open_drives
 from rosam_core.drives.robotcar import RobotCarDrive
 from rosam_core.drives.rosbag import RosbagDrive
 from rosam_core.drives.survey import survey
+from rosam_core.evaluation import protocol
 
 PHASES = {"r": 0, "g": 1, "b": 2}
 
@@ -277,3 +278,24 @@ def test_what_is_wrong_on_the_way_is_told_by_info_and_eval(tmp_path, capsys):
     assert "stamp is not after" in made["frames_skipped"][0]
     assert "no pose, unlike others" in made["frames_skipped"][1]
     assert "stamp is not after" in made["frames_skipped"][2]
+
+
+def test_whether_a_drive_has_poses_is_asked_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.mcap"
+    with BagWriter(path) as writer:
+        for index in range(4):
+            stamp = START_NS + index * STEP_NS
+            scan = np.array([[0, 0, 5]] * 3, np.float32)
+            for name, message in (
+                ("/front/camera_info", bag_messages.camera_info(stamp, FRAME_ID, CAMERA)),
+                ("/front/image_raw", bag_messages.image(stamp, FRAME_ID, grey(100))),
+                ("/points", bag_messages.point_cloud(stamp, FRAME_ID, scan)),
+            ):
+                writer.write(name, message, stamp)
+        writer.write_transforms(START_NS, [("map", FRAME_ID, np.eye(4))])
+    asked, has_poses = [], protocol._has_poses
+    monkeypatch.setattr(protocol, "_has_poses", lambda drive: asked.append(1) or has_poses(drive))
+    model = str(write_tiny_model(tmp_path / "model", 64, 48))
+    assert main(["bag", "eval", str(path), "--model", model, "--json", str(tmp_path / "e")]) == 0
+    assert len(json.loads((tmp_path / "e").read_text())["frames_skipped"]) == 3
+    assert asked == [1]
