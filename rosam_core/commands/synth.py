@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rosam_core.drives.synthetic.recipe import DriveRecipe
 
 RENDERED = tuple(name for name in CONDITIONS if name != "unknown")
-WORLDS = ("any", "source", "target")
+WORLDS = ("any", "source", "target", "cluttered")
 POLL_S = 0.3
 STOP = -1  # tells the workers to render no more frames
 
@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=WORLDS,
         default=WORLDS[0],
         help="style: streets, colours, walls, cameras, traffic, weather and noise of source or of "
-        "target worlds, which adaptation goes from and to, or of all (any)",
+        "target worlds, which adaptation goes from and to, or of all (any), or of all with "
+        "things of no kind besides (cluttered)",
     )
     add("--workers", type=any_number, default=0, help="processes (0 = one a core)")
     add("--device", default="cpu", help="torch device to render on, for example cuda")

@@ -24,6 +24,7 @@ from rosam_core.losses.contrast import (
     sample_pixels,
 )
 from rosam_core.losses.outliers import regional_depth, regional_likelihood
+from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids, resize_regions
 from rosam_core.losses.reliability import pixel_reliability, region_reliability
 from rosam_core.losses.smoothness import edge_aware_smoothness, region_smoothness
@@ -44,6 +45,8 @@ class RosamOptions(AdaptationOptions):
     outlier_mask: bool = True  # M_out
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
     reliability_beta: float = 1.0
+    label: str = "teacher"  # planar: drawn to the planes of regions, which is ours
+    label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
     smoothness_weight: float = 0.001
 
@@ -53,6 +56,7 @@ class RosamOptions(AdaptationOptions):
             ("contrast_on", ("features", "depth")),
             ("reliability", ("region", "pixel", "none")),
             ("smoothness", ("none", "image", "region")),
+            ("label", ("teacher", "planar")),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -99,7 +103,10 @@ class RosamDepth(RealAdaptation):
         if self.options.reliability != "none":
             reliability = self._reliability(batch, inverse, n)
             weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
-        return Judgement(weight, trust, regional, n)
+        label = None
+        if self.options.label == "planar":
+            label = planar_depth(inverse, regions, n, self.options.label_tolerance)
+        return Judgement(weight, trust, regional, n, label)
 
     def priors(
         self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], judged: Judgement

@@ -60,12 +60,14 @@ class Judgement:
         trust: float[b,1,h,w] in [0, 1], how far to believe the teacher.
         regional: Its depth region by region, for methods that know regions.
         n: Number of region ids, 0 included; 0 for methods that know none.
+        inverse: float[b,1,h,w], what is taught instead of the teacher's own [1/m], or None.
     """
 
     weight: Tensor
     trust: Tensor
     regional: RegionalDepth | None = None
     n: int = 0
+    inverse: Tensor | None = None
 
 
 def distillation_terms(
@@ -206,7 +208,8 @@ class RealAdaptation(nn.Module):
             day = self.day(batch["clean"])["inverse_depth"] if self.day is not None else None
         output, inverse = self.student(batch["image"]), taught["inverse_depth"]
         judged = self.judge(batch, inverse, day)
-        options, taught_depth = self.options, 1 / inverse
+        options = self.options
+        taught_depth = 1 / (inverse if judged.inverse is None else judged.inverse)
         terms = distillation_terms(
             output, taught_depth, judged.weight, options.relative_to, options.farthest_m
         )

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rosam_core.drives.synthetic import objects, vehicles
+from rosam_core.drives.synthetic import clutter, objects, vehicles
+from rosam_core.drives.synthetic.clutter_layout import add_clutter
 from rosam_core.drives.synthetic.parts import Kind, Part, jitter
 from rosam_core.drives.synthetic.street import REACH_M, Street
 
@@ -42,11 +43,11 @@ class Placed:
     is_traffic: bool = False
 
 
-class _Builder:
+class Builder:
     """Collects objects while a world is laid out."""
 
-    def __init__(self, rng: np.random.Generator, street: Street) -> None:
-        self.rng, self.street = rng, street
+    def __init__(self, rng: np.random.Generator, street: Street, is_odd: bool = False) -> None:
+        self.rng, self.street, self.is_odd = rng, street, is_odd
         self.placed: list[Placed] = []
         self.instances = 0
 
@@ -94,6 +95,8 @@ class _Builder:
         rng = self.rng
         heavy = 0.35 if self.street.style == "industrial" else 0.16
         parts, length = vehicles.van(rng) if rng.random() < heavy else vehicles.car(rng)
+        if self.is_odd and rng.random() < 0.6:
+            parts = clutter.made_over(rng, parts)
         half_width = max(part.half[1] for part in parts)
         self.add(
             parts,
@@ -108,7 +111,7 @@ class _Builder:
         return length
 
 
-def _add_road_side(b: _Builder, start: float, end: float, turning: bool) -> None:
+def _add_road_side(b: Builder, start: float, end: float, turning: bool) -> None:
     rng, street = b.rng, b.street
     half = street.half_width
     paving = jitter(rng, (0.36, 0.35, 0.33), 0.25)
@@ -136,7 +139,7 @@ def _add_road_side(b: _Builder, start: float, end: float, turning: bool) -> None
         _add_side_street_houses(b)
 
 
-def _add_buildings(b: _Builder, side: int, start: float, end: float, edge: float) -> None:
+def _add_buildings(b: Builder, side: int, start: float, end: float, edge: float) -> None:
     rng, street = b.rng, b.street
     density = {"urban": 0.97, "suburb": 0.8, "park": 0.25, "industrial": 0.6, "highway": 0.2}[
         street.style
@@ -162,7 +165,7 @@ def _add_buildings(b: _Builder, side: int, start: float, end: float, edge: float
         s += width + gap
 
 
-def _add_furniture(b: _Builder, side: int, start: float, end: float, edge: float) -> None:
+def _add_furniture(b: Builder, side: int, start: float, end: float, edge: float) -> None:
     rng, street = b.rng, b.street
     half = street.half_width
 
@@ -239,7 +242,7 @@ def _add_furniture(b: _Builder, side: int, start: float, end: float, edge: float
             )
 
 
-def _add_side_street_houses(b: _Builder) -> None:
+def _add_side_street_houses(b: Builder) -> None:
     rng, street = b.rng, b.street
     if abs(street.curvature) > 1e-9:
         return
@@ -264,7 +267,7 @@ def _add_side_street_houses(b: _Builder) -> None:
 
 
 def _add_traffic(
-    b: _Builder,
+    b: Builder,
     start: float,
     end: float,
     lane: float,
@@ -314,7 +317,7 @@ def _add_traffic(
             )
 
 
-def _add_horizon(b: _Builder, start: float, end: float, yaw: float) -> None:
+def _add_horizon(b: Builder, start: float, end: float, yaw: float) -> None:
     rng = b.rng
     near, ahead = 0.4 * end, 1.0
     if math.cos(yaw) < 0:
@@ -354,6 +357,7 @@ def lay_out(
     traffic_speed: float,
     yaw: float,
     traffic_gaps: Sequence[float] = (15.0, 30.0, 70.0),
+    amount_of_clutter: float = 0.0,
 ) -> list[Placed]:
     """Fills a street with everything that stands or moves on it.
 
@@ -366,8 +370,9 @@ def lay_out(
         traffic_speed: Typical speed of the other vehicles [m/s].
         yaw: Where the camera looks, relative to where it goes [rad].
         traffic_gaps: Mean gaps in the traffic, one of which is drawn [m].
+        amount_of_clutter: See `WorldStyle`; vehicles are then made over, too.
     """
-    builder = _Builder(rng, street)
+    builder = Builder(rng, street, is_odd=amount_of_clutter > 0)
     # The street reaches as far as is seen: ahead, behind, or half as far both ways at the sides.
     forward, backward = (min(max(0.5 + s * math.cos(yaw), 0.0), 1.0) for s in (1, -1))
     start = -max(BEHIND_M, REACH_M * backward)
@@ -375,4 +380,6 @@ def lay_out(
     _add_road_side(builder, start, end, turn_at is not None)
     _add_traffic(builder, start, end, lane, turn_at, traffic_speed, traffic_gaps)
     _add_horizon(builder, start, end, yaw)
+    if amount_of_clutter:
+        add_clutter(builder, start, end, amount_of_clutter)
     return builder.placed

@@ -54,6 +54,7 @@ def paint(
         Kind.CLOTH: _cloth,
         Kind.PAVING: _paving,
         Kind.GRASS: _grass,
+        Kind.LEAVES: _leaves,
     }
     for name, painter in painters.items():
         at = torch.nonzero(kind == int(name))[:, 0]
@@ -170,6 +171,17 @@ def _foliage(p: _Points) -> Painted:
     clump = (1 + 0.42 * grain[:, 0] + 0.35 * coarse[:, 0] + 0.2 * coarse[:, 3]).clamp(0.12, 2.6)
     tint = 1 + 0.2 * grain[:, 1:2] * torch.tensor([1.0, 0.4, -0.2], device=p.local.device)
     return p.colour * clump[:, None] * tint, p.flat, p.dark
+
+
+def _leaves(p: _Points) -> Painted:
+    """Paints foliage whose leaves and twigs are seen one by one, with the sky between some."""
+    coarse, clump, leaf = p.noise(0.8), p.noise(3.0), p.noise(9.0)
+    fine = 0.5 * clump[:, 0] + 0.6 * leaf[:, 0] + 0.4 * leaf[:, 3]
+    shade = torch.exp(0.75 * fine + 0.3 * coarse[:, 0] - 0.3).clamp(0.08, 3.5)
+    hole = (0.8 * clump[:, 1] + 0.9 * leaf[:, 0] - 1.9 - torch.frac(p.seed * 3)).clamp(0, 1)
+    tint = 1 + 0.25 * clump[:, 1:2] * torch.tensor([1.0, 0.4, -0.2], device=p.local.device)
+    albedo = p.colour * shade[:, None] * tint
+    return torch.lerp(albedo, torch.full_like(albedo, 0.8), hole[:, None]), p.flat, p.dark
 
 
 def _car_body(p: _Points) -> Painted:

@@ -32,6 +32,7 @@ class Kind(enum.IntEnum):
     CLOTH = 8
     PAVING = 9
     GRASS = 10
+    LEAVES = 11
 
 
 PART_FIELDS = 11  # x y z yaw hx hy hz taper_front taper_back taper_side is_round

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from rosam_core.drives.synthetic.light import Light
     from rosam_core.drives.synthetic.sensor import Sensor
 
-GREEN = (Kind.FOLIAGE, Kind.GRASS)
+GREEN = (Kind.FOLIAGE, Kind.GRASS, Kind.LEAVES)
 KEPT = (Kind.LAMP, Kind.WHEEL)  # colours that mean something to the painter
+FINE_LEAVES = 0.6  # share of plants in cluttered worlds whose leaves are seen one by one
 MAX_EXTINCTION = 0.2  # 1/m: visibility of 15 m
 
 
@@ -42,6 +43,7 @@ class WorldStyle:
         courses: Range of the pattern of walls: below 0.35 plaster, above brick and cladding.
         weather: Factor of fog, rain and darkness.
         noise: Factor of the sensor's noise.
+        clutter: Amount of things of no kind, see `clutter.py`; above 0 vehicles are odd, too.
     """
 
     name: str
@@ -56,6 +58,7 @@ class WorldStyle:
     courses: tuple[float, float] = (0.0, 1.0)
     weather: float = 1.0
     noise: float = 1.0
+    clutter: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.streets) != len(STYLES) or not math.isclose(sum(self.streets), 1):
@@ -74,6 +77,8 @@ class WorldStyle:
             row[1:4] = self._colour(row[1:4], hue)
             if kind not in (Kind.CAR_BODY, Kind.CAR_CABIN):  # whose second colour is a switch
                 row[4:7] = self._colour(row[4:7], hue)
+        if kind == Kind.FOLIAGE and self.clutter and math.fmod(row[7] * 7, 1) < FINE_LEAVES:
+            row[0] = float(Kind.LEAVES)
         if kind == Kind.FACADE:
             low, high = self.courses
             row[11] = low + (high - low) * row[11]
@@ -145,6 +150,7 @@ WORLD_STYLES = {
             weather=1.6,
             noise=1.6,
         ),
+        WorldStyle("cluttered", clutter=1.0),
     )
 }
 """Every style by its name."""

@@ -167,7 +167,17 @@ def generate_world(
     lane = street.side * (int(rng.integers(0, street.lanes)) + 0.5) * street.lane_width
     path, turn_at = ego_path(rng, street, lane, length)
     traffic_speed = max(3.0, length / max(frames / fps, 0.1))
-    placed = lay_out(rng, street, length, lane, turn_at, traffic_speed, mount[3], look.gaps_m)
+    placed = lay_out(
+        rng,
+        street,
+        length,
+        lane,
+        turn_at,
+        traffic_speed,
+        mount[3],
+        look.gaps_m,
+        look.clutter,
+    )
     shape, material, owner = [], [], []
     for i, thing in enumerate(placed):
         for part in thing.parts:
