@@ -5,7 +5,8 @@ python benchmarks/label_quality.py --teacher weather.pt --day day.pt --drives TA
 A teacher's depth on unlabelled drives is weighed by agreement with the day network (W_cst), by
 reliability (W_rel, of regions and of pixels) and by the outlier mask (M_out). Drives with exact
 depth tell what that is worth: the teacher's mean relative error, and the same mean with each
-weight. A weight that knew nothing would leave it as it is. Student and teacher of 160x96, as the
+weight. A weight that knew nothing would leave it as it is. `planar` is the mean without weights of
+the labels that are drawn to the planes of their regions. Student and teacher of 160x96, as the
 benchmark of adaptation has them.
 """
 
@@ -28,6 +29,7 @@ from rosam_core.drives.video_samples import video_sample
 from rosam_core.evaluation.scoring import format_table
 from rosam_core.loader import to_device
 from rosam_core.losses.outliers import regional_depth
+from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids
 from rosam_core.losses.reliability import (
     consistency_weight,
@@ -39,6 +41,7 @@ from rosam_core.models import create_model
 
 RANGE_M = (0.5, 80.0)
 BETAS = (1.0, 2.0, 4.0)
+SIZES = {"": 1, ", half size": 2}  # of the pictures that are compared
 
 
 def whole_frames(drives: Path, masks: Path, size: tuple[int, int]) -> RecordedSamples:
@@ -71,7 +74,10 @@ def judged(
     regions = batch["regions"]
     n = number_of_ids(regions)
     depth = view_depth(1 / inverse, batch, focal)
-    pe, seen = neighbour_error(batch, depth, batch["T_source_target"])
+    judged_at = {
+        size: neighbour_error(batch, depth, batch["T_source_target"], scale)
+        for size, scale in SIZES.items()
+    }
     regional = regional_depth(inverse, regions, n)
     scored = (truth > RANGE_M[0]) & (truth < RANGE_M[1])
     error = (depth - truth).abs()[scored] / truth[scored]
@@ -83,13 +89,16 @@ def judged(
     outlier = scored & (regional.outlier_mask < 0.5)
     replaced = (view_depth(1 / regional.mean, batch, focal) - truth).abs() / truth
     plain = (depth - truth).abs() / truth
+    planar = view_depth(1 / planar_depth(inverse, regions, n), batch, focal)
     figures = {
+        "planar": float(((planar - truth).abs() / truth)[scored].mean()),
         "teacher": mean(torch.ones_like(depth)),
         "W_cst": mean(consistency_weight(inverse, by_day)),
-        "W_rel, pixels": mean(pixel_reliability(pe, seen)),
+        **{f"W_rel, pixels{size}": mean(pixel_reliability(*at)) for size, at in judged_at.items()},
         **{
-            f"W_rel, beta {beta:g}": mean(region_reliability(pe, seen, regions, n, beta))
+            f"W_rel, beta {beta:g}{size}": mean(region_reliability(*at, regions, n, beta))
             for beta in BETAS
+            for size, at in judged_at.items()
         },
         "M_out": mean(regional.outlier_mask),
         "outliers": float(outlier.sum() / scored.sum()),

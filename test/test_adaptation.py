@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
+from rosam_core.methods.neighbours import neighbour_error
 from rosam_core.methods.rosam_depth import RosamDepth, RosamOptions
 from rosam_core.methods.syn2real import (
     AdaptationOptions,
@@ -229,6 +230,53 @@ def test_alternatives_of_the_ablation(changes, name):
     terms = RosamDepth(Even(2.0), Even(1.0), None, plain(**changes), 20.0).losses(batch(), 0)
     assert name in terms
     assert torch.isfinite(terms[name].map).all()
+
+
+def test_planar_labels_teach_the_plane_of_a_region():
+    torch.manual_seed(0)
+    teacher = Even(2.0)
+    data = batch(1)
+    noise = 0.05 * torch.randn(1, 1, H, W)
+    teacher.log_depth.data += noise
+    taught = {}
+    for label in ("teacher", "planar"):
+        method = RosamDepth(Even(2.0), teacher, None, plain(label=label), 20.0)
+        terms = method.losses(data, 0)
+        taught[label] = terms["distil_0"].mean().item()
+        assert torch.isfinite(total(terms))
+    # The plane of noise about an even depth is that depth: what the student says already.
+    assert taught["teacher"] == pytest.approx(noise.abs().mean().item(), rel=0.1)
+    assert taught["planar"] < 0.35 * taught["teacher"]  # an eighth of the pixels has no region
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_pictures_of_half_the_size_judge_alike(scale):
+    """A wall 8 m ahead, seen again from 0.8 m further right: 2 px of shift."""
+    columns = torch.arange(W).float()
+    data = batch(1)
+    generator = torch.Generator().manual_seed(3)
+    waves = torch.rand(1, 3, H, 1, generator=generator) * 0.3
+    data["clean"] = 0.5 + waves * torch.sin(columns * 0.35)
+    data["sources"] = (0.5 + waves * torch.sin((columns + 2) * 0.35))[:, None].repeat(
+        1, 2, 1, 1, 1
+    )
+    data["T_source_target"][:, :, 0, 3] = -0.8
+    inner = (..., slice(4, -4), slice(8, -8))
+    errors = {}
+    for depth in (4.0, 8.0, 16.0):
+        wall = torch.full((1, 1, H, W), depth)
+        error, seen = neighbour_error(data, wall, data["T_source_target"], scale)
+        assert error.shape == seen.shape == wall.shape
+        errors[depth] = error[inner].mean().item()
+    assert errors[8.0] < 0.01
+    assert min(errors[4.0], errors[16.0]) > 5 * errors[8.0]
+
+
+def test_pictures_that_cannot_shrink_are_refused():
+    with pytest.raises(ValueError, match="32x16 at 1/3"):
+        neighbour_error(batch(1), torch.ones(1, 1, H, W), batch(1)["T_source_target"], 3)
+    with pytest.raises(ValueError, match="reliability_scale must be at least 1, got 0"):
+        plain(reliability_scale=0)
 
 
 def test_an_unknown_choice_is_named():

@@ -45,6 +45,7 @@ class RosamOptions(AdaptationOptions):
     outlier_mask: bool = True  # M_out
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
     reliability_beta: float = 1.0
+    reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
     label: str = "teacher"  # planar: drawn to the planes of regions, which is ours
     label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
@@ -52,6 +53,10 @@ class RosamOptions(AdaptationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.reliability_scale < 1:
+            raise ValueError(
+                f"rosam_depth.reliability_scale must be at least 1, got {self.reliability_scale}"
+            )
         for name, known in (
             ("contrast_on", ("features", "depth")),
             ("reliability", ("region", "pixel", "none")),
@@ -129,7 +134,8 @@ class RosamDepth(RealAdaptation):
     def _reliability(self, batch: Batch, inverse: Tensor, n: int) -> Tensor:
         with torch.no_grad():
             depth = view_depth(1 / inverse, batch, self.canonical_focal_px)
-            error, seen = neighbour_error(batch, depth, batch["T_source_target"])
+            scale = self.options.reliability_scale
+            error, seen = neighbour_error(batch, depth, batch["T_source_target"], scale)
         beta = self.options.reliability_beta
         if self.options.reliability == "pixel":
             return pixel_reliability(error, seen, beta)
