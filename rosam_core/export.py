@@ -7,7 +7,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from rosam_core.checkpoint import load_checkpoint
 from rosam_core.config import from_mapping
+from rosam_core.engines.model_files import replaced_model
 from rosam_core.engines.parity import probe_images
 from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
@@ -138,9 +138,7 @@ def export_checkpoint(
         raise ValueError(f"network size must be multiples of 32, at least 64: {width}x{height}")
     if not 0.05 <= temperature <= 20:
         raise ValueError(f"confidence temperature must be in [0.05, 20], got {temperature}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
-    try:
+    with replaced_model(output) as temporary:
         write_onnx(DeployedStudent(trained.student, temperature), temporary, (width, height))
         checks = compare_with_torch(
             temporary, DeployedStudent(trained.student, temperature), (width, height)
@@ -170,13 +168,7 @@ def export_checkpoint(
                 **_plain(results or {}),
             },
         )
-        card_temporary = temporary.with_suffix(".json")
-        card_temporary.write_text(card.to_json(), encoding="utf-8")
-        os.replace(temporary, output)
-        os.replace(card_temporary, card_path(output))
-    finally:
-        temporary.unlink(missing_ok=True)
-        temporary.with_suffix(".json").unlink(missing_ok=True)
+        card_path(temporary).write_text(card.to_json(), encoding="utf-8")
     return card
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx
 from tqdm import tqdm
 
 from rosam_core.engines.contract import load_card
+from rosam_core.engines.model_files import replaced_model
 from rosam_core.engines.onnx_precision import fold
 from rosam_core.quantize_check import Checked, Place, compare, read_frames
 from rosam_core.quantize_graph import Graph, equalise, insert_pairs
@@ -104,9 +104,7 @@ def quantize(
     network, seen = prepare(source, pictures, threads)
     stays = {names[-1], *keep_float}
     order: list[str] = []
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
-    try:
+    with replaced_model(output) as temporary:
         step = 1
         while True:
             paired = insert_pairs(network, seen, set(names) - stays)
@@ -141,11 +139,6 @@ def quantize(
         }
         final = _card(card, output, temporary, details)
         card_path(temporary).write_text(final.to_json(), encoding="utf-8")
-        os.replace(temporary, output)
-        os.replace(card_path(temporary), card_path(output))
-    finally:
-        temporary.unlink(missing_ok=True)
-        card_path(temporary).unlink(missing_ok=True)
     return Quantized(final, checked, kept, len(names))
 
 

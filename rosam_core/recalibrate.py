@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from rosam_core.engines.contract import load_card
+from rosam_core.engines.model_files import replaced_model
 from rosam_core.engines.parity import probe_images
 from rosam_core.types import ModelCard, card_path, file_sha256
 
@@ -45,9 +45,7 @@ def recalibrate(model: Path, factor: float, output: Path, results: Mapping[str, 
     card = load_card(model)
     graph = onnx.load(str(model))
     set_factor(graph, factor)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
-    try:
+    with replaced_model(output) as temporary:
         onnx.checker.check_model(graph)
         onnx.save(graph, str(temporary))
         _verify(model, temporary, factor, (card.input_width, card.input_height))
@@ -63,11 +61,6 @@ def recalibrate(model: Path, factor: float, output: Path, results: Mapping[str, 
             results={**kept, "calibration": dict(results)},
         )
         card_path(temporary).write_text(updated.to_json(), encoding="utf-8")
-        os.replace(temporary, output)
-        os.replace(card_path(temporary), card_path(output))
-    finally:
-        temporary.unlink(missing_ok=True)
-        card_path(temporary).unlink(missing_ok=True)
     return updated
 
 
