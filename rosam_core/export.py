@@ -20,8 +20,9 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from rosam_core.checkpoint import load_checkpoint
+from rosam_core.checkpoint import load_checkpoint, load_student_weights
 from rosam_core.config import from_mapping
+from rosam_core.engines.contract import load_card
 from rosam_core.engines.model_files import replaced_model
 from rosam_core.engines.parity import probe_images
 from rosam_core.models import create_model
@@ -72,17 +73,20 @@ class TrainedStudent:
     focal_range: tuple[float, float]
     validation: Mapping[str, Any]
     is_metric: bool
+    card: ModelCard | None = None
 
 
 def load_student(checkpoint: str | Path) -> TrainedStudent:
-    """Opens a checkpoint of `rosam train`.
+    """Opens a checkpoint of `rosam train`, or a model that `rosam export` made of one.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a checkpoint of a student this version knows.
+        FileNotFoundError: There is no such file, or no card beside a model.
+        ValueError: It is not a checkpoint or model of a student this version knows.
     """
     import yaml
 
+    if Path(checkpoint).suffix == ".onnx":
+        return _load_exported(Path(checkpoint))
     state = load_checkpoint(checkpoint)
     recipe = from_mapping(Recipe, yaml.safe_load(state["recipe"]))
     student = create_model(recipe.model.name)
@@ -103,26 +107,57 @@ def load_student(checkpoint: str | Path) -> TrainedStudent:
     )
 
 
+def _load_exported(model: Path) -> TrainedStudent:
+    card = load_card(model)
+    values = {
+        "model": {"name": card.architecture},
+        "data": {
+            "width": card.input_width,
+            "height": card.input_height,
+            "canonical_focal_px": card.training_focal_px,
+            "min_depth_m": card.min_depth_m,
+            "max_depth_m": card.max_depth_m,
+            "val_drives": None,
+        },
+    }
+    recipe = from_mapping(Recipe, values)
+    student = create_model(card.architecture)
+    load_student_weights(student, model)
+    trained = card.results.get("training", {})
+    return TrainedStudent(
+        student.eval(),
+        recipe,
+        int(trained.get("step", 0)),
+        str(trained.get("commit", "unknown")),
+        card.focal_range_px,
+        trained.get("validation", {}),
+        card.is_metric,
+        card,
+    )
+
+
 def export_checkpoint(
     checkpoint: str | Path,
     output: str | Path,
     size: tuple[int, int] | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     results: Mapping[str, Any] | None = None,
     name: str | None = None,
-    licence: str = "Apache-2.0",
+    licence: str | None = None,
     training_data: str | None = None,
 ) -> ModelCard:
     """Writes `model.onnx` and `model.json`; leaves neither if they do not hold.
 
     Args:
-        checkpoint: `best.pt` or `last.pt` of `rosam train`.
+        checkpoint: `best.pt` or `last.pt` of `rosam train`, or an exported ONNX file, whose card
+            then says what is not given here.
         output: The ONNX file.
         size: Network width and height [px], multiples of 32; the training size if None.
-        temperature: Factor of b, fitted on a validation drive; it is baked into the graph.
+        temperature: Factor of b, fitted on a validation drive; it is baked into the graph. 1, or
+            that of the exported file, if None.
         results: Measured figures for the card.
         name: Name on the card; that of the file if None.
-        licence: SPDX identifier of the weights.
+        licence: SPDX identifier of the weights; Apache-2.0 if None.
         training_data: In words; the drives' name, the method and what it started from if None.
 
     Raises:
@@ -132,7 +167,17 @@ def export_checkpoint(
     if output.suffix != ".onnx":
         raise ValueError(f"the model file must end in .onnx, got {output.name}")
     trained = load_student(checkpoint)
-    data = trained.recipe.data
+    data, former = trained.recipe.data, trained.card
+    if temperature is None:
+        temperature = former.confidence_temperature if former else 1.0
+    training: dict[str, Any] = {
+        "step": trained.step,
+        "commit": trained.commit,
+        "size": f"{data.width}x{data.height}",
+        "validation": _plain(trained.validation),
+    }
+    if former:
+        training = {**former.results.get("training", {}), "resized_from": former.sha256}
     width, height = size or (data.width, data.height)
     if width % 32 or height % 32 or min(width, height) < 64:
         raise ValueError(f"network size must be multiples of 32, at least 64: {width}x{height}")
@@ -155,16 +200,12 @@ def export_checkpoint(
             is_metric=trained.is_metric,
             confidence_temperature=temperature,
             sha256=file_sha256(temporary),
-            licence=licence,
-            training_data=training_data or _trained_on(trained.recipe),
+            licence=licence or (former.licence if former else "Apache-2.0"),
+            training_data=training_data
+            or (former.training_data if former else _trained_on(trained.recipe)),
             results={
                 "export": checks,
-                "training": {
-                    "step": trained.step,
-                    "commit": trained.commit,
-                    "size": f"{data.width}x{data.height}",
-                    "validation": _plain(trained.validation),
-                },
+                "training": training,
                 **_plain(results or {}),
             },
         )

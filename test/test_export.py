@@ -109,6 +109,28 @@ def test_training_starts_from_the_exported_file(name, request):
 
 
 @pytest.mark.slow
+def test_an_exported_file_is_exported_at_another_size(light, tmp_path):
+    same, wide = tmp_path / "same.onnx", tmp_path / "wide.onnx"
+    assert main(["export", str(light.model), "-o", str(same)]) == 0
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 128, 3), np.uint8)
+    answers = [
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+            None, {"image": images}
+        )
+        for path in (light.model, same)
+    ]
+    for before, after in zip(*answers, strict=True):  # the confidence keeps its temperature
+        np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert main(["export", str(light.model), "-o", str(wide), "--size", "192x96"]) == 0
+    card = ModelCard.load(wide.with_suffix(".json"))
+    assert (card.input_width, card.input_height) == (192, 96)
+    kept = ("training_focal_px", "focal_range_px", "confidence_temperature", "training_data")
+    assert all(getattr(card, name) == getattr(light.card, name) for name in kept)
+    assert card.results["training"]["resized_from"] == light.card.sha256
+    assert "fast" not in card.results  # measured with the other size
+
+
+@pytest.mark.slow
 def test_weights_of_another_student_are_refused(light, tmp_path):
     with pytest.raises(ValueError, match=r"does not hold the weights.*is model\.name right"):
         load_student_weights(create_model("resnet18"), light.model)

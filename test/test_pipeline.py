@@ -220,6 +220,23 @@ def test_unseen_view_warns_once_a_camera(caplog: pytest.LogCaptureFixture) -> No
     assert "400 px" in caplog.messages[1]
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "proposed"), [(640, 192, "160x48"), (100, 320, "64x192"), (64, 40, "")]
+)
+def test_images_that_leave_the_network_empty_get_a_hint(
+    caplog: pytest.LogCaptureFixture, width: int, height: int, proposed: str
+) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    camera = Camera(64.0, 64.0, width / 2, height / 2, width, height)
+    pipeline = DepthPipeline(fixed(10.0))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            pipeline.predict(image, camera)
+    hints = [text for text in caplog.messages if "sees more detail" in text]
+    assert len(hints) == bool(proposed)
+    assert all(f"--size {proposed}" in text for text in hints)
+
+
 def test_relative_models_say_so(caplog: pytest.LogCaptureFixture) -> None:
     engine = fixed(10.0)
     engine.card = dataclasses.replace(CARD, is_metric=False)

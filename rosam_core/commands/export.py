@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `rosam export`."""
     parser.set_defaults(wrong_arguments=parser.error)
     parser.add_argument(
-        "checkpoint", type=Path, nargs="?", help="best.pt or last.pt of `rosam train`"
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        help="best.pt or last.pt of `rosam train`, or an exported .onnx file, for another --size",
     )
     parser.add_argument("-o", "--output", type=Path, help="the .onnx file")
     parser.add_argument("--size", metavar="WxH", help="network size (that of training)")
@@ -53,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only put --results on the card of this .onnx file, in place of those of their name",
     )
     parser.add_argument("--name", help="name on the card (that of the file)")
-    parser.add_argument("--licence", default="Apache-2.0", help="SPDX id of the weights")
+    parser.add_argument("--licence", help="SPDX id of the weights (Apache-2.0)")
     parser.add_argument("--training-data", help="what it was trained on, for the card")
     parser.add_argument("--json", action="store_true", help="print the card")
 
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from rosam_core.export import export_checkpoint, load_student
 
     size = parse_size(args.size) if args.size else None
-    temperature = 1.0 if args.temperature is None else args.temperature
+    temperature = args.temperature
     calibration: dict[str, Any] = {}
     if args.calibrate:
         calibration = calibrate(load_student(args.checkpoint), args.calibrate, size)

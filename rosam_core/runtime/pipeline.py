@@ -19,6 +19,10 @@ OUTPUT_SIZES = ("input", "network")
 """`input`: maps of the image's size; `network`: maps of the network's, with its camera."""
 
 
+LEAST_FILLED = 0.6
+"""Share of the network's input below which another size of it is proposed."""
+
+
 class DepthPipeline:
     """Turns images into depth with one engine. It reuses its buffers: one thread at a time.
 
@@ -132,7 +136,25 @@ class DepthPipeline:
             card = self.engine.card
             plan = Resize.plan(self.resize, width, height, card.input_width, card.input_height)
             self._plans[width, height] = plan
+            self._hint_at_size(plan)
         return plan
+
+    def _hint_at_size(self, plan: Resize) -> None:
+        """Says which network would fit images that leave much of this one empty."""
+        card = self.engine.card
+        filled = plan.target.width * plan.target.height / (card.input_width * card.input_height)
+        if filled >= LEAST_FILLED:
+            return
+        aspect = plan.width / plan.height
+        if plan.target.width == card.input_width:
+            size = (max(round(card.input_height * aspect / 32), 2) * 32, card.input_height)
+        else:
+            size = (card.input_width, max(round(card.input_width / aspect / 32), 2) * 32)
+        logger.warning(
+            "images of %dx%d fill %.0f %% of the network's %dx%d: one of the same weights made by "
+            "`rosam export MODEL.onnx -o FITTED.onnx --size %dx%d` sees more detail",
+            *(plan.width, plan.height, 100 * filled, card.input_width, card.input_height, *size),
+        )
 
     def _finish(
         self,
