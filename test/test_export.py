@@ -114,9 +114,7 @@ def test_an_exported_file_is_exported_at_another_size(light, tmp_path):
     assert main(["export", str(light.model), "-o", str(same)]) == 0
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 128, 3), np.uint8)
     answers = [
-        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
-            None, {"image": images}
-        )
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
         for path in (light.model, same)
     ]
     for before, after in zip(*answers, strict=True):  # the confidence keeps its temperature
