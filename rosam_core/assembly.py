@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rosam_core.checkpoint import load_student_weights
+from rosam_core.checkpoint import knows_metres, load_student_weights
 from rosam_core.drives.base import Drive
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
@@ -46,9 +46,18 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
     """Returns the samples to train on, and those to validate with, None if none are named.
 
     Raises:
-        FileNotFoundError: Drives are missing.
+        FileNotFoundError: Drives, or the weights of the teacher, are missing.
         ValueError: They cannot be read, or do not fit the recipe.
     """
+    samples, validation = _samples(recipe)
+    if recipe.method not in ("supervised", "self_supervised"):
+        teacher = _adaptation(recipe).teacher
+        if teacher:  # a student has its teacher's metres, whatever the drives know
+            samples.is_metric = knows_metres(teacher)
+    return samples, validation
+
+
+def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
     data = recipe.data
     size = (data.width, data.height)
     if recipe.method == "synthetic_adaptation" and weather_of(recipe) == "translated":

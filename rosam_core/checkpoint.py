@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rosam_core.types import ModelCard, card_path
+
 FORMAT = "rosam-checkpoint-1"
 
 
@@ -64,6 +66,22 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of `rosam train` (expected {FORMAT})")
     return state
+
+
+def knows_metres(path: str | Path) -> bool:
+    """Returns whether a student predicts metres, not relative depth.
+
+    Args:
+        path: A checkpoint of `rosam train`, or an exported ONNX file with its card.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no card beside a model.
+        ValueError: It is damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return ModelCard.load(card_path(path)).is_metric
+    return bool(load_checkpoint(path).get("is_metric", True))
 
 
 def load_student_weights(student: nn.Module, path: str | Path) -> None:

@@ -147,6 +147,20 @@ def test_metres_are_known_only_where_poses_are(drives, tmp_path, has_poses):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_metric", [True, False])
+def test_a_student_has_the_metres_of_its_teacher(drives, taught, tmp_path, is_metric):
+    teacher = tmp_path / "teacher.pt"
+    save_checkpoint(teacher, {**load_checkpoint(taught), "is_metric": is_metric})
+    recipe = ROOT / "training/recipes/rosam_depth.yaml"
+    images = drives / "train/drive_000000/images/day-clear"  # a plain folder, without poses
+    overrides = ["train.steps=1", "data.val_drives=null", f"data.drives={images}"]
+    overrides += ["data.video.fov_deg=60", "data.video.regions=null"]
+    overrides += ["data.video.neighbours.min_flow_px=0", "data.video.neighbours.max_gap_s=9"]
+    overrides += [f"rosam_depth.teacher={teacher}", "rosam_depth.day=null"]
+    train(small(drives, *overrides, recipe=recipe), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run/last.pt")["is_metric"] is is_metric
+
+
 def test_a_killed_run_resumes_to_the_same_bits(drives, tmp_path):
     """SIGKILL in mid-epoch, resume, and compare with the run nobody touched."""
     whole = tmp_path / "whole"
