@@ -221,7 +221,7 @@ def test_unseen_view_warns_once_a_camera(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "proposed"), [(640, 192, "160x48"), (100, 320, "64x192"), (64, 40, "")]
+    ("width", "height", "proposed"), [(640, 192, "96x64"), (100, 320, "64x96"), (64, 40, "")]
 )
 def test_images_that_leave_the_network_empty_get_a_hint(
     caplog: pytest.LogCaptureFixture, width: int, height: int, proposed: str
@@ -232,7 +232,7 @@ def test_images_that_leave_the_network_empty_get_a_hint(
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             pipeline.predict(image, camera)
-    hints = [text for text in caplog.messages if "sees more detail" in text]
+    hints = [text for text in caplog.messages if "sees more of them" in text]
     assert len(hints) == bool(proposed)
     assert all(f"--size {proposed}" in text for text in hints)
 

@@ -145,14 +145,11 @@ class DepthPipeline:
         filled = plan.target.width * plan.target.height / (card.input_width * card.input_height)
         if filled >= LEAST_FILLED:
             return
-        aspect = plan.width / plan.height
-        if plan.target.width == card.input_width:
-            size = (max(round(card.input_height * aspect / 32), 2) * 32, card.input_height)
-        else:
-            size = (card.input_width, max(round(card.input_width / aspect / 32), 2) * 32)
+        area, aspect = card.input_width * card.input_height, plan.width / plan.height
+        size = (max(round((area * k) ** 0.5 / 32), 2) * 32 for k in (aspect, 1 / aspect))
         logger.warning(
             "images of %dx%d fill %.0f %% of the network's %dx%d: one of the same weights made by "
-            "`rosam export MODEL.onnx -o FITTED.onnx --size %dx%d` sees more detail",
+            "`rosam export MODEL.onnx -o FITTED.onnx --size %dx%d` sees more of them",
             *(plan.width, plan.height, 100 * filled, card.input_width, card.input_height, *size),
         )
 
