@@ -1,10 +1,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import onnx
 import pytest
 from engine_support import Nvidia, build, cache, nvidia, tiny
 
-from rosam_core.engines import registry
 from rosam_core.engines.engine_cache import entries
 from rosam_core.engines.tensorrt_build import (
     BuildOptions,
@@ -100,7 +100,11 @@ def test_a_model_tensorrt_cannot_read_is_an_error_with_its_words(
     from rosam_core.engines import tensorrt_build
 
     model, _ = tiny(tmp_path)
-    raw = Path(registry.default_model_path()).read_bytes()  # transposes bytes before the cast
+    network = onnx.load(str(model))
+    turned = onnx.helper.make_node("Transpose", ["image"], ["turned"], perm=[0, 1, 2, 3])
+    network.graph.node.insert(0, turned)  # bytes may go into a cast only
+    network.graph.node[1].input[0] = "turned"
+    raw = network.SerializeToString()
     monkeypatch.setattr(tensorrt_build, "prepare_model", lambda *_: (raw, "fp32"))
     with pytest.raises(ValueError, match=r"cannot read the model: Transpose has type UInt8: exp"):
         build(model)
