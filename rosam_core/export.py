@@ -109,6 +109,12 @@ def load_student(checkpoint: str | Path) -> TrainedStudent:
 
 def _load_exported(model: Path) -> TrainedStudent:
     card = load_card(model)
+    made_from = card.results.get("quantization", {}).get("made_from")
+    if made_from:
+        raise ValueError(
+            f"{model} is an 8-bit model: export the float one that it was made from, "
+            f"{made_from['name']} ({str(made_from['sha256'])[:12]}), and quantise that again"
+        )
     values = {
         "model": {"name": card.architecture},
         "data": {

@@ -126,6 +126,12 @@ def test_an_exported_file_is_exported_at_another_size(light, tmp_path):
     assert all(getattr(card, name) == getattr(light.card, name) for name in kept)
     assert card.results["training"]["resized_from"] == light.card.sha256
     assert "fast" not in card.results  # measured with the other size
+    quantised = {"quantization": {"made_from": {"name": "m", "sha256": "0123456789abcdef"}}}
+    card_path(wide).write_text(dataclasses.replace(card, results=quantised).to_json())
+    with pytest.raises(
+        ValueError, match=r"an 8-bit model: export the float one .* m \(0123456789ab"
+    ):
+        export.load_student(wide)
 
 
 @pytest.mark.slow
