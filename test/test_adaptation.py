@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn
 
+from rosam_core.methods import neighbours
 from rosam_core.methods.neighbours import neighbour_error
 from rosam_core.methods.rosam_depth import RosamDepth, RosamOptions
 from rosam_core.methods.syn2real import (
@@ -270,6 +271,18 @@ def test_pictures_of_half_the_size_judge_alike(scale):
         errors[depth] = error[inner].mean().item()
     assert errors[8.0] < 0.01
     assert min(errors[4.0], errors[16.0]) > 5 * errors[8.0]
+
+
+def test_a_smaller_picture_has_the_camera_of_its_pixels():
+    data, depth = batch(1), torch.full((1, 1, H, W), 4.0)
+    smaller, coarse = neighbours._reduced(data, depth, 2)
+    assert smaller["clean"].shape == (1, 3, H // 2, W // 2)
+    assert smaller["sources"].shape == (1, 2, 3, H // 2, W // 2)
+    torch.testing.assert_close(coarse, torch.full((1, 1, H // 2, W // 2), 4.0))
+    # Its first pixel covers four, whose middle is (0.5, 0.5): the same ray.
+    for K, pixel in ((smaller["K"][0], 0.0), (data["K"][0], 0.5)):
+        ray = torch.linalg.solve(K, torch.tensor([pixel, pixel, 1.0]))
+        torch.testing.assert_close(ray, torch.tensor([-0.75, -0.35, 1.0]))
 
 
 def test_pictures_that_cannot_shrink_are_refused():

@@ -42,7 +42,7 @@ def test_a_patch_is_no_obstacle_and_a_bridge_leaves_room_for_a_lorry():
         assert beam.centre[2] - beam.half[2] > 4.5
 
 
-def test_a_vehicle_is_made_over_within_a_fifth_of_its_size():
+def test_a_vehicle_that_is_made_over_keeps_about_its_length_and_its_wheels():
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
         parts, length = vehicles.car(rng)

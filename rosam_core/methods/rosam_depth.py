@@ -102,8 +102,10 @@ class RosamDepth(RealAdaptation):
         before = super().judge(batch, inverse, day)
         weight, trust, regions = before.weight, before.trust, batch["regions"]
         n = number_of_ids(regions)  # device-to-host sync, once a step
-        regional = regional_depth(inverse, regions, n)
-        if self.options.outlier_mask:
+        regional = None
+        if self.options.outlier_mask or self.options.likelihood_weight:
+            regional = regional_depth(inverse, regions, n)
+        if regional is not None and self.options.outlier_mask:
             weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
         if self.options.reliability != "none":
             reliability = self._reliability(batch, inverse, n)

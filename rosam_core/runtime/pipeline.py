@@ -142,10 +142,10 @@ class DepthPipeline:
     def _hint_at_size(self, plan: Resize) -> None:
         """Says which network would fit images that leave much of this one empty."""
         card = self.engine.card
-        filled = plan.target.width * plan.target.height / (card.input_width * card.input_height)
+        area, aspect = card.input_width * card.input_height, plan.width / plan.height
+        filled = plan.target.width * plan.target.height / area
         if filled >= LEAST_FILLED:
             return
-        area, aspect = card.input_width * card.input_height, plan.width / plan.height
         size = (max(round((area * k) ** 0.5 / 32), 2) * 32 for k in (aspect, 1 / aspect))
         logger.warning(
             "images of %dx%d fill %.0f %% of the network's %dx%d: one of the same weights made by "
@@ -181,7 +181,7 @@ class DepthPipeline:
                 size, write = (plan.height, plan.width), plan.restore
             depth = write(inverse, np.nan, self._pool.take(*size))
             confidence = write(confidence, 0.0, self._pool.take(*size))
-            np.divide(np.float32(1), depth, out=depth)  # twice as fast as `reciprocal`
+            np.divide(np.float32(1), depth, out=depth)  # faster than `reciprocal`
             # Looked up at network size, where it is cheap: most masks have nothing to do.
             if not inverse.min() >= 1 / self.max_depth_m:
                 np.copyto(depth, np.inf, where=depth > self.max_depth_m)

@@ -13,7 +13,7 @@ RESIZE_MODES = ("letterbox", "stretch", "crop")
 network, `crop` keeps the aspect and fills the network with the middle of the picture."""
 
 # Black, because that is what the students have seen outside the picture in training.
-PADDING = 0  # of each channel: filling with one number is a hundred times faster than with three
+PADDING = 0  # of each channel: filling with one number is a lot faster than with three
 
 
 @dataclasses.dataclass(frozen=True)
