@@ -316,6 +316,51 @@ def test_repainted_objects_keep_their_depth(drives):
     assert (mask == 1).sum() == 1200
 
 
+def upright(root):
+    """Makes the cameras of fake drives stand on their ground, and their walls flat."""
+    for path in root.glob("*/drive.json"):
+        drive = json.loads(path.read_text(encoding="utf-8"))
+        for frame in drive["frames"]:
+            frame["T_world_camera"][2] = [0.0, -1.0, 0.0, 1.5]
+        path.write_text(json.dumps(drive), encoding="utf-8")
+    for path in root.glob("*/depth/*.png"):
+        wall = cv2.imread(str(path.parents[1] / "instances" / path.name), cv2.IMREAD_UNCHANGED)
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(wall == 1, 6 * 256, depth).astype(np.uint16))
+    return find_training_drives(root)
+
+
+def test_pasted_objects_are_nearer_than_what_they_hide_and_are_of_the_same_light(copied):
+    drives = upright(copied)
+    without = dataclasses.replace(PLAIN, crop=(1.0, 1.0), full_view=1.0)
+    pasted = dataclasses.replace(without, paste=1.0)
+    night = {"day-clear": 0.0}  # drives of two conditions
+    plain, other, again = (
+        samples(drives, options, condition_weights=night) for options in (without, pasted, pasted)
+    )
+    changed_in = 0
+    for position in range(24):
+        first, second = plain[position], other[position]
+        changed = first["log_depth"] != second["log_depth"]
+        assert (second["log_depth"] <= first["log_depth"]).all()
+        changed_in += changed.any()
+        unchanged = ~changed[0]
+        np.testing.assert_array_equal(first["image"][:, unchanged], second["image"][:, unchanged])
+        # A third of the day's brightness: nothing of the day has come in.
+        assert second["image"].max() <= 90
+        np.testing.assert_array_equal(second["image"], again[position]["image"])
+    assert changed_in > 6
+
+
+def test_a_pose_that_is_no_matrix_is_named(copied):
+    path = next(iter(copied.glob("*/drive.json")))
+    drive = json.loads(path.read_text(encoding="utf-8"))
+    drive["frames"][0]["T_world_camera"] = [[1.0, 0.0, 0.0, 0.0]]
+    path.write_text(json.dumps(drive), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"drive\.json does not describe a synthetic drive"):
+        find_training_drives(copied)
+
+
 def test_a_pair_shows_one_view_in_two_conditions(drives):
     options = dataclasses.replace(PLAIN, flip=0.5, crop=(0.6, 1.0), rotate=1.0)
     pairs = PairedSamples(drives, (96, 64), TARGET, options, 1, {"day-clear": 0.0})

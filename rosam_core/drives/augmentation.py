@@ -25,6 +25,7 @@ class AugmentationOptions:
     rotate: float = 0.25  # camera roll, up to `rotate_deg`
     rotate_deg: float = 4.0
     mix: float = 0.15  # part of the picture from another condition of the same frame
+    paste: float = 0.0  # objects of another frame put into it, most of them nearer
     repaint: float = 0.3  # some of its objects in other paint
     repaint_share: float = 0.5  # of the objects of such a picture
     tone: float = 0.9  # brightness, contrast and gamma, channel by channel

@@ -25,13 +25,16 @@ from rosam_core.drives.augmentation import (
     random_view,
 )
 from rosam_core.drives.image_files import read_image
+from rosam_core.drives.pasting import NEARER, NEARER_IN, RenderedFrame, paste_objects
 from rosam_core.drives.repainting import repaint_objects
-from rosam_core.types import Camera, Float32, UInt8, UInt16
+from rosam_core.types import Camera, Float32, Float64, UInt8, UInt16
 
 log = logging.getLogger(__name__)
 
 FORMAT = "rosam-synthetic-1"
 CLEAR = "day-clear"
+
+_DONORS_TRIED = 8  # frames looked at for one of the same condition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +56,18 @@ class DepthTarget:
 
 @dataclasses.dataclass(frozen=True)
 class DriveIndex:
-    """One synthetic drive: where it is, its camera, conditions, frames and its world's seed."""
+    """One synthetic drive: where it is, its camera, conditions, frames and its world's seed.
+
+    `ground` holds for each frame the third row of T_world_camera: the direction up in the camera,
+    and the camera's height above the ground [m].
+    """
 
     folder: Path
     camera: Camera
     conditions: tuple[str, ...]
     frames: int
     seed: int
+    ground: tuple[tuple[float, ...], ...]
 
     @classmethod
     def read(cls, folder: Path) -> DriveIndex:
@@ -76,8 +84,20 @@ class DriveIndex:
             fx, fy, cx, cy = (float(values[k]) for k in ("fx", "fy", "cx", "cy"))
             camera = Camera(fx, fy, cx, cy, int(values["width"]), int(values["height"]))
             conditions = tuple(values["conditions"])
-            return cls(folder, camera, conditions, len(values["frames"]), int(values["seed"]))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+            ground = tuple(
+                tuple(float(x) for x in frame["T_world_camera"][2]) for frame in values["frames"]
+            )
+            if any(len(row) != 4 for row in ground):
+                raise ValueError("a pose is not 4 by 4")
+            return cls(folder, camera, conditions, len(ground), int(values["seed"]), ground)
+        except (
+            json.JSONDecodeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            ValueError,
+            IndexError,
+        ) as error:
             raise ValueError(
                 f"{path} does not describe a synthetic drive: {error!r}; make drives with "
                 "`rosam synth`"
@@ -204,18 +224,39 @@ class TrainingSamples:
         if rng.random() < self.augmentation.mix and len(weights) > 1:
             second = (first + int(rng.integers(1, len(weights)))) % len(weights)
             image = mix_conditions(image, drive.image(drive.conditions[second], frame), rng)
+        shown = self._rendered(drive, frame, image)
+        shown = self._pasted(shown, drive.conditions[first], position)
+        image = shown.image
         if rng.random() < self.augmentation.repaint:
-            image = repaint_objects(
-                image, drive.instances(frame), self.augmentation.repaint_share, rng
-            )
+            image = repaint_objects(image, shown.instances, self.augmentation.repaint_share, rng)
         image, depth, focal = random_view(
-            image, drive.depth(frame), drive.camera, self.size, self.augmentation, rng
+            image, shown.depth, drive.camera, self.size, self.augmentation, rng
         )
         outside = np.isnan(depth)
         image = random_look(image, self.augmentation, rng)
         if outside.any():
             image[outside] = 0  # the runtime's letterbox bars are exactly black
         return depth_sample(image, depth, focal, self.target)
+
+    @staticmethod
+    def _rendered(drive: DriveIndex, frame: int, image: UInt8) -> RenderedFrame:
+        ground: Float64 = np.array(drive.ground[frame])
+        return RenderedFrame(
+            image, drive.depth(frame), drive.instances(frame), drive.camera, ground
+        )
+
+    def _pasted(self, frame: RenderedFrame, condition: str, position: int) -> RenderedFrame:
+        """Puts objects of another frame of this condition into a frame, as often as asked for."""
+        rng = np.random.default_rng((self.seed, 4, position))  # its own: the rest stays as it is
+        if rng.random() >= self.augmentation.paste:
+            return frame
+        for choice in rng.integers(len(self.index), size=_DONORS_TRIED):
+            drive_index, other = self.index[choice]
+            drive = self.drives[drive_index]
+            if condition in drive.conditions:
+                donor = self._rendered(drive, other, drive.image(condition, other))
+                return paste_objects(frame, donor, NEARER_IN.get(condition, NEARER), rng)
+        return frame
 
     def _shuffled(self, position: int) -> int:
         epoch, within = divmod(position, len(self.index))
