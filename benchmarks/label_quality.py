@@ -5,9 +5,9 @@ python benchmarks/label_quality.py --teacher weather.pt --day day.pt --drives TA
 A teacher's depth on unlabelled drives is weighed by agreement with the day network (W_cst), by
 reliability (W_rel, of regions and of pixels) and by the outlier mask (M_out). Drives with exact
 depth tell what that is worth: the teacher's mean relative error, and the same mean with each
-weight. A weight that knew nothing would leave it as it is. `planar` is the mean without weights of
-the labels that are drawn to the planes of their regions. Student and teacher of 160x96, as the
-benchmark of adaptation has them.
+weight. A weight that knew nothing would leave it as it is. `planar` and `standing` are the means
+without weights of the labels that know of regions (docs/methods.md). Student and teacher of
+160x96, as the benchmark of adaptation has them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from rosam_core.losses.reliability import (
     pixel_reliability,
     region_reliability,
 )
+from rosam_core.losses.standing import standing_depth
 from rosam_core.methods.neighbours import neighbour_error, view_depth
 from rosam_core.models import create_model
 
@@ -89,9 +90,17 @@ def judged(
     outlier = scored & (regional.outlier_mask < 0.5)
     replaced = (view_depth(1 / regional.mean, batch, focal) - truth).abs() / truth
     plain = (depth - truth).abs() / truth
-    planar = view_depth(1 / planar_depth(inverse, regions, n), batch, focal)
+    labels = {
+        "planar": planar_depth(inverse, regions, n),
+        "standing": standing_depth(inverse, regions, n, batch["K"]),
+    }
+
+    def error_of(label: Tensor) -> float:
+        metres = view_depth(1 / label, batch, focal)
+        return float(((metres - truth).abs() / truth)[scored].mean())
+
     figures = {
-        "planar": float(((planar - truth).abs() / truth)[scored].mean()),
+        **{name: error_of(label) for name, label in labels.items()},
         "teacher": mean(torch.ones_like(depth)),
         "W_cst": mean(consistency_weight(inverse, by_day)),
         **{f"W_rel, pixels{size}": mean(pixel_reliability(*at)) for size, at in judged_at.items()},

@@ -250,6 +250,26 @@ def test_planar_labels_teach_the_plane_of_a_region():
     assert taught["planar"] < 0.35 * taught["teacher"]  # an eighth of the pixels has no region
 
 
+def test_standing_labels_teach_the_ground_at_the_foot(monkeypatch):
+    """What the method hands over, and that it is what is taught."""
+    asked = {}
+
+    def half_as_far(inverse, regions, n, K, tolerance):
+        asked.update(regions=regions, n=n, K=K, tolerance=tolerance)
+        return inverse * 2
+
+    monkeypatch.setattr("rosam_core.methods.rosam_depth.standing_depth", half_as_far)
+    data = batch(1)
+    options = plain(label="standing", label_tolerance=0.3)
+    terms = RosamDepth(Even(2.0), Even(2.0), None, options, 20.0).losses(data, 0)
+    # |2 - 1| / 2 where the student says 2 m, as its teacher did, and the label 1 m.
+    torch.testing.assert_close(terms["distil_0"].map, torch.full_like(terms["distil_0"].map, 0.5))
+    assert asked["tolerance"] == 0.3
+    assert asked["n"] == int(data["regions"].max()) + 1
+    assert torch.equal(asked["K"], data["K"])
+    assert torch.equal(asked["regions"], data["regions"])
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_pictures_of_half_the_size_judge_alike(scale):
     """A wall 8 m ahead, seen again from 0.8 m further right: 2 px of shift."""

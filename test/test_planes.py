@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rosam_core.losses.planes import planar_depth, regional_planes
+from rosam_core.losses.planes import planar_depth, plane_coefficients, planes_at
 
 H, W = 24, 40
 
@@ -11,6 +11,10 @@ H, W = 24, 40
 def plane(a: float, b: float, c: float) -> torch.Tensor:
     v, u = torch.meshgrid(torch.linspace(-1, 1, H), torch.linspace(-1, 1, W), indexing="ij")
     return (a + b * u + c * v).expand(1, 1, H, W)
+
+
+def regional_planes(inverse: torch.Tensor, regions: torch.Tensor, n: int) -> torch.Tensor:
+    return planes_at(plane_coefficients(inverse, regions, n), regions).float()
 
 
 @pytest.fixture

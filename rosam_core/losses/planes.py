@@ -14,7 +14,7 @@ from torch import Tensor
 from rosam_core.losses.regions import region_mean, spread
 
 
-def regional_planes(
+def plane_coefficients(
     inverse_depth: Tensor,
     regions: Tensor,
     n: int,
@@ -23,7 +23,7 @@ def regional_planes(
     flatness: float = 1e-5,
     floor: float = 1e-4,
 ) -> Tensor:
-    """Returns each region's plane `a + b u + c v` at each pixel, float[b,1,h,w] [1/m].
+    """Returns each region's a, b, c of the plane `a + b u + c v`, float64[b,3,n] [1/m].
 
     (u, v) runs from -1 to 1 over the image. Least squares, reweighted by Cauchy's
     `w = 1 / (1 + (r / (tuning sigma))^2)` with `sigma = 1.25 mean |r|` of the region, which is
@@ -39,17 +39,11 @@ def regional_planes(
         floor: Least deviation [1/m].
     """
     d = inverse_depth.detach().double()
-    b, _, h, w = d.shape
-    v, u = torch.meshgrid(
-        torch.linspace(-1, 1, h, dtype=d.dtype, device=d.device),
-        torch.linspace(-1, 1, w, dtype=d.dtype, device=d.device),
-        indexing="ij",
-    )
-    u, v = u.expand(b, 1, h, w), v.expand(b, 1, h, w)
+    u, v = _coordinates(d)
     moments = torch.cat([u, v, d, u * u, u * v, v * v, u * d, v * d], 1)
     weight: Tensor | None = None
-    fitted = d
-    for _ in range(iterations):
+    plane = d.new_zeros(len(d), 3, n)
+    for i in range(iterations):
         mean, _ = region_mean(moments, regions, n, weight)
         mu, mv, md, uu, uv, vv, ud, vd = mean.unbind(1)
         uu, uv, vv = uu - mu * mu + flatness, uv - mu * mv, vv - mv * mv + flatness
@@ -58,13 +52,35 @@ def regional_planes(
         slope_u = (vv * ud - uv * vd) / determinant
         slope_v = (uu * vd - uv * ud) / determinant
         plane = torch.stack([md - slope_u * mu - slope_v * mv, slope_u, slope_v], 1)
-        at = spread(plane, regions)
-        fitted = at[:, :1] + at[:, 1:2] * u + at[:, 2:] * v
-        residual = (d - fitted).abs()
-        sigma = 1.25 * region_mean(residual, regions, n)[0]
-        scaled = residual / (tuning * spread(sigma, regions).clamp(min=floor))
-        weight = 1 / (1 + scaled * scaled)
-    return fitted.to(inverse_depth.dtype)
+        if i + 1 < iterations:
+            residual = (d - planes_at(plane, regions)).abs()
+            sigma = 1.25 * region_mean(residual, regions, n)[0]
+            scaled = residual / (tuning * spread(sigma, regions).clamp(min=floor))
+            weight = 1 / (1 + scaled * scaled)
+    return plane
+
+
+def planes_at(coefficients: Tensor, regions: Tensor) -> Tensor:
+    """Returns the plane of its region at each pixel, float64[b,1,h,w] [1/m].
+
+    Args:
+        coefficients: float64[b,3,n], see `plane_coefficients`.
+        regions: int64[b,1,h,w], ids in [0, n).
+    """
+    at = spread(coefficients, regions)
+    u, v = _coordinates(at[:, :1])
+    return at[:, :1] + at[:, 1:2] * u + at[:, 2:] * v
+
+
+def _coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns u and v of the pixels of float[b,1,h,w], from -1 to 1, same shape."""
+    h, w = like.shape[-2:]
+    v, u = torch.meshgrid(
+        torch.linspace(-1, 1, h, dtype=like.dtype, device=like.device),
+        torch.linspace(-1, 1, w, dtype=like.dtype, device=like.device),
+        indexing="ij",
+    )
+    return u.expand_as(like), v.expand_as(like)
 
 
 def planar_depth(
@@ -88,7 +104,7 @@ def planar_depth(
         reach: A plane is cut off where it leaves the depths of its region by this factor.
     """
     d = inverse_depth.detach()
-    plane = regional_planes(d, regions, n)
+    plane = planes_at(plane_coefficients(d, regions, n), regions).to(d.dtype)
     index = regions.flatten(2)
     least = d.new_full((*d.shape[:2], n), torch.inf).scatter_reduce(2, index, d.flatten(2), "amin")
     most = d.new_zeros((*d.shape[:2], n)).scatter_reduce(2, index, d.flatten(2), "amax")

@@ -28,6 +28,7 @@ from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids, resize_regions
 from rosam_core.losses.reliability import pixel_reliability, region_reliability
 from rosam_core.losses.smoothness import edge_aware_smoothness, region_smoothness
+from rosam_core.losses.standing import standing_depth
 from rosam_core.methods.base import Batch, Term
 from rosam_core.methods.neighbours import neighbour_error, view_depth
 from rosam_core.methods.syn2real import AdaptationOptions, Judgement, RealAdaptation
@@ -46,7 +47,7 @@ class RosamOptions(AdaptationOptions):
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
     reliability_beta: float = 1.0
     reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
-    label: str = "teacher"  # planar: drawn to the planes of regions, which is ours
+    label: str = "teacher"  # ours: planar (planes of regions) | standing (and feet on the ground)
     label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
     smoothness_weight: float = 0.001
@@ -61,7 +62,7 @@ class RosamOptions(AdaptationOptions):
             ("contrast_on", ("features", "depth")),
             ("reliability", ("region", "pixel", "none")),
             ("smoothness", ("none", "image", "region")),
-            ("label", ("teacher", "planar")),
+            ("label", ("teacher", "planar", "standing")),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -110,9 +111,11 @@ class RosamDepth(RealAdaptation):
         if self.options.reliability != "none":
             reliability = self._reliability(batch, inverse, n)
             weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
-        label = None
+        label, tolerance = None, self.options.label_tolerance
         if self.options.label == "planar":
-            label = planar_depth(inverse, regions, n, self.options.label_tolerance)
+            label = planar_depth(inverse, regions, n, tolerance)
+        elif self.options.label == "standing":
+            label = standing_depth(inverse, regions, n, batch["K"], tolerance)
         return Judgement(weight, trust, regional, n, label)
 
     def priors(
