@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from tqdm import tqdm
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint
 from rosam_core.config import load_config
 from rosam_core.drives.synthetic.drive import save_atomically
+from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "training" / "recipes" / "benchmark"
@@ -106,9 +108,13 @@ class Benchmark:
         return self.out / "runs" / run.label / "last.pt"
 
     def digest(self, run: Run) -> str:
-        """Returns what a run depends on, hashed: not where its files are."""
+        """Returns what a run depends on, hashed: not where its files are.
+
+        Of the code, only what the networks are made of: a row of another one is no comparison.
+        """
         places = str(self.out)
         parts: list[Any] = [self.plan["drives"], self.plan["size"], self.plan["masks"], run.seed]
+        parts.append(parameters(yaml.safe_load(run.recipe.read_text("utf-8"))["model"]["name"]))
         for name in self.plan["stages"]:
             parts.append(yaml.safe_load((self.folder / f"{name}.yaml").read_text("utf-8")))
             if name == run.name:
@@ -129,6 +135,18 @@ class Benchmark:
             return False
         row = json.loads(path.read_text(encoding="utf-8"))
         return (row["digest"], row["scored"]) == (self.digest(run), self.scored)
+
+    def rows_done(self) -> dict[str, dict[int, dict[str, Any]]]:
+        """Returns the rows of this plan by name and seed; says which files are of another."""
+        found: dict[str, dict[int, dict[str, Any]]] = {}
+        known = {*self.plan["stages"], *self.plan["ablations"]}
+        for path in sorted(self.rows.glob("*.json")):
+            row = json.loads(path.read_text(encoding="utf-8"))
+            if row["name"] in known and self.is_done(self.run_of(row["name"], row["seed"])):
+                found.setdefault(row["name"], {})[row["seed"]] = row
+            else:
+                print(f"{path} is of another plan or network: left out", file=sys.stderr)
+        return found
 
     # -- doing it -------------------------------------------------------------------------------
 
@@ -231,6 +249,12 @@ class Benchmark:
             raise SystemExit(f"rosam {command} failed ({child.returncode}): " + " | ".join(last))
 
 
+@functools.cache
+def parameters(model: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Returns the name and shape of every parameter of a student."""
+    return [(name, tuple(value.shape)) for name, value in create_model(model).named_parameters()]
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -262,7 +286,7 @@ def main() -> None:
             benchmark.work(args.jobs)
         except KeyboardInterrupt:
             raise SystemExit("stopped; the same command resumes") from None
-    write_results(benchmark.plan, args.rows, args.out, args.results)
+    write_results(benchmark.plan, benchmark.rows_done(), args.out, args.results)
 
 
 if __name__ == "__main__":

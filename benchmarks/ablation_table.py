@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,17 @@ BEGIN, END = "<!-- table: made by benchmarks/ablation.py -->", "<!-- end of tabl
 Rows = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def write_results(plan: Mapping[str, Any], rows: Path, out: Path, results: Path) -> None:
+def write_results(plan: Mapping[str, Any], found: Rows, out: Path, results: Path) -> None:
     """Prints the table, puts it into `ablation.md` and draws `ablation.png`.
 
     Args:
         plan: Content of plan.yaml.
-        rows: Folder of the rows.
+        found: Rows by name and seed.
         out: Where checkpoints and drives are; pictures of depth are drawn if they are there.
         results: Where to.
     """
-    found = read_rows(rows)
     if "baseline" not in found:
-        raise SystemExit(f"no row of the baseline in {rows}: run the benchmark first")
+        raise SystemExit("no row of the baseline by this plan: run the benchmark first")
     text = table(plan, found)
     print(text)
     results.mkdir(parents=True, exist_ok=True)
@@ -43,15 +41,6 @@ def write_results(plan: Mapping[str, Any], rows: Path, out: Path, results: Path)
     checkpoints = [out / "runs" / f"{name}-{seed}" / "last.pt" for name in ("baseline", "full")]
     if all(checkpoint.is_file() for checkpoint in checkpoints) and (out / "test").is_dir():
         draw_depths(*checkpoints, out / "test", ADVERSE, results / "ablation_depths.jpg")
-
-
-def read_rows(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
-    """Returns the rows by name and seed."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(row["name"], {})[row["seed"]] = row
-    return found
 
 
 def table(plan: Mapping[str, Any], found: Rows) -> str:

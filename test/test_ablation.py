@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 FOLDER = ROOT / "training/recipes/benchmark"
 
 from ablation import Benchmark
-from ablation_table import relative_gain, table
+from ablation_table import relative_gain, table, write_results
 
 from rosam_core.config import load_config
 from rosam_core.recipe import Recipe
@@ -85,6 +85,29 @@ def test_a_row_is_stale_when_its_recipe_changes_but_not_when_it_is_made_elsewher
     weather["train"]["steps"] += 1
     (plan / "weather.yaml").write_text(yaml.safe_dump(weather))
     assert bench.digest(full) != changed  # its teacher is another
+
+
+def test_rows_of_another_network_are_stale_and_left_out_of_the_table(
+    tmp_path, monkeypatch, capsys
+):
+    bench = benchmark(tmp_path)
+    bench.rows.mkdir(parents=True)
+    for name, seed in (("full", 1), ("full", 2), ("start", 0)):
+        run = bench.run_of(name, seed)
+        digest = bench.digest(run)
+        row = {"name": name, "seed": seed, "digest": digest, "scored": "test"}
+        bench.row_path(run).write_text(json.dumps(row))
+    stranger = {"name": "gone", "seed": 1, "digest": "", "scored": "test"}
+    (bench.rows / "gone-1.json").write_text(json.dumps(stranger))
+    found = bench.rows_done()
+    assert {name: sorted(seeds) for name, seeds in found.items()} == {"full": [1, 2], "start": [0]}
+    assert "gone-1.json is of another plan or network: left out" in capsys.readouterr().err
+    monkeypatch.setattr("ablation.parameters", lambda model: [(model, (1,))])
+    assert not bench.is_done(bench.ablation("full", 1))
+    assert bench.rows_done() == {}
+    with pytest.raises(SystemExit, match="no row of the baseline"):
+        write_results(bench.plan, bench.rows_done(), tmp_path, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
 
 
 def row(name, seed, figures):
