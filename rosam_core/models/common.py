@@ -38,11 +38,12 @@ class ImageNormalisation(nn.Module):
 
 
 def initialise_head(conv: nn.Conv2d) -> None:
-    """Starts a two-channel head (log depth, log b) at a constant, plausible prediction."""
+    """Starts a head (log depth, log b, what is added to these) at a constant, plausible output."""
     nn.init.normal_(conv.weight, std=0.01)
     assert conv.bias is not None
     with torch.no_grad():
-        conv.bias.copy_(torch.tensor([math.log(INITIAL_DEPTH_M), math.log(INITIAL_B)]))
+        conv.bias.zero_()
+        conv.bias[:2] = torch.tensor([math.log(INITIAL_DEPTH_M), math.log(INITIAL_B)])
 
 
 def split_head(raw: Tensor) -> tuple[Tensor, Tensor]:

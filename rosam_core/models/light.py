@@ -20,6 +20,7 @@ from rosam_core.models.mobilenetv4 import (
     ENCODER_CHANNELS,
     ConvNorm,
     MobileNetV4ConvSmall,
+    UniversalInvertedBottleneck,
 )
 
 
@@ -59,6 +60,9 @@ class DepthwiseBlock(nn.Module):
 class LightDecoder(nn.Module):
     """1x1 laterals, nearest upsampling and depthwise blocks, down to half resolution.
 
+    The head gives each position its four pixels: a smooth log depth, and what each of the four
+    adds to it, so that an outline need not be as coarse as the features.
+
     Args:
         encoder_channels: Channels of the features at 1/2 ... 1/32.
         channels: Channels of the decoder at 1/2 ... 1/32.
@@ -75,7 +79,11 @@ class LightDecoder(nn.Module):
             ConvNorm(encoder_channels[-1], channels[-1], 1),
             SceneContext(channels[-1]),
             DepthwiseBlock(channels[-1], kernels[-1]),
+            UniversalInvertedBottleneck(channels[-1], channels[-1], 0, 5, 1, 4),
+            UniversalInvertedBottleneck(channels[-1], channels[-1], 0, 5, 1, 4),
         )
+        # Where most objects are a few positions large.
+        self.objects = UniversalInvertedBottleneck(channels[-2], channels[-2], 0, 5, 1, 4)
         self.reduce = nn.ModuleList(
             ConvNorm(channels[i + 1], channels[i], 1, act=False) for i in range(4)
         )
@@ -84,7 +92,7 @@ class LightDecoder(nn.Module):
         )
         self.blocks = nn.ModuleList(DepthwiseBlock(channels[i], kernels[i]) for i in range(4))
         self.refine = nn.ModuleList(DepthwiseBlock(channels[i], 3) for i in range(2))
-        self.head = nn.Conv2d(channels[0], 2, 3, padding=1)
+        self.head = nn.Conv2d(channels[0], 2 + 4, 3, padding=1)
         # Only trained, never exported: keeps the coarse levels honest.
         self.auxiliary_head = nn.Conv2d(channels[2], 2, 3, padding=1)
         initialise_head(self.head)
@@ -93,20 +101,32 @@ class LightDecoder(nn.Module):
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns raw heads, and features at 1/2, 1/4 and 1/8 of the image size.
 
-        Heads are float[b,2,h/2,w/2] and, in training, float[b,2,h/8,w/8].
+        Heads are float[b,2,h,w] and, in training, float[b,2,h/8,w/8].
         """
         x = self.context(features[4])
         heads, levels = [], []
         for level in (3, 2, 1, 0):
             x = functional.interpolate(self.reduce[level](x), scale_factor=2.0, mode="nearest")
             x = self.blocks[level](functional.relu(x + self.lateral[level](features[level])))
+            if level == 3:
+                x = self.objects(x)
             if level < len(self.refine):  # outlines and thin things
                 x = self.refine[level](x)
             if level == 2 and self.training:
                 heads.append(self.auxiliary_head(x))
             if level <= 2:
                 levels.append(x)
-        return [self.head(x), *heads], levels[::-1]
+        return [self._pixels(self.head(x)), *heads], levels[::-1]
+
+    @staticmethod
+    def _pixels(raw: Tensor) -> Tensor:
+        """Maps the head's float[b,6,h,w] to float[b,2,2h,2w]."""
+        raw = raw.float()
+        smooth = functional.interpolate(
+            raw[:, :2], scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        own = functional.pixel_shuffle(raw[:, 2:], 2)
+        return torch.cat([smooth[:, :1] + own, smooth[:, 1:]], dim=1)
 
 
 class LightStudent(nn.Module):
