@@ -14,10 +14,10 @@ from rosam_core.drives.base import Drive
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
 from rosam_core.drives.opening import DriveOptions, find_kind, open_drives
+from rosam_core.drives.paired_samples import PairedSamples
 from rosam_core.drives.recorded_samples import RecordedSamples
 from rosam_core.drives.training_samples import (
     DriveIndex,
-    PairedSamples,
     TrainingSamples,
     ValidationSamples,
     find_training_drives,

@@ -12,10 +12,10 @@ from test_augmentation import PLAIN
 from training_support import write_fake_drives
 
 from rosam_core.drives.augmentation import AugmentationOptions, letterbox_view
+from rosam_core.drives.paired_samples import PairedSamples
 from rosam_core.drives.training_samples import (
     DepthTarget,
     DriveIndex,
-    PairedSamples,
     TrainingSamples,
     ValidationSamples,
     depth_sample,
