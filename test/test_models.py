@@ -254,3 +254,15 @@ def test_absent_and_damaged_files_are_refused(tmp_path):
 def test_unknown_model_names_the_closest():
     with pytest.raises(ValueError, match=r"no model named 'lite' \(did you mean 'light'\?\)"):
         create_model("lite")
+
+
+def test_the_light_head_gives_each_pixel_its_own_depth():
+    student = create_model("light").eval()
+    head = student.decoder.head
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor([2.0, -1.0, 0.1, 0.2, 0.3, 0.4]))
+        output = student(torch.rand(1, 3, 32, 64))
+    own = torch.tensor([[0.1, 0.2], [0.3, 0.4]]).repeat(16, 32)
+    torch.testing.assert_close(-output["inverse_depth"].log()[0, 0], 2.0 + own)
+    torch.testing.assert_close(output["log_b"], torch.full_like(output["log_b"], -1.0))

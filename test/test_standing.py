@@ -123,6 +123,15 @@ def test_the_roof_of_a_car_is_no_ground(street: tuple[torch.Tensor, torch.Tensor
     assert ground_regions(pavement, regions, 5, K)[0, 4]
 
 
+def test_ground_beyond_ground_is_no_object(street: tuple[torch.Tensor, torch.Tensor]) -> None:
+    inverse, regions = street
+    regions[..., 26:34, :] = torch.where(regions[..., 26:34, :] == ROAD, 4, BOX)  # another road
+    assert ground_regions(inverse, regions, 5, K).tolist() == [[False, True, False, False, True]]
+    beyond = regions == 4
+    label = found(inverse, regions)[beyond]
+    torch.testing.assert_close(label, planar_depth(inverse, regions, 5)[beyond])
+
+
 def test_a_jagged_foot_is_outvoted(street: tuple[torch.Tensor, torch.Tensor]) -> None:
     inverse, regions = street
     regions[..., 34:41, 30:33] = BOX  # leaks into the road

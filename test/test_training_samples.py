@@ -352,6 +352,19 @@ def test_pasted_objects_are_nearer_than_what_they_hide_and_are_of_the_same_light
     assert changed_in > 6
 
 
+def test_objects_are_taken_from_drives_of_the_same_condition(copied):
+    drives = [
+        dataclasses.replace(drive, conditions=(drive.conditions[i > 0],))
+        for i, drive in enumerate(upright(copied))
+    ]
+    for drive in drives:  # so that another condition cannot be read
+        for folder in (drive.folder / "images").iterdir():
+            if folder.name not in drive.conditions:
+                shutil.rmtree(folder)
+    pasted = samples(drives, dataclasses.replace(PLAIN, crop=(1.0, 1.0), paste=1.0))
+    assert all(pasted[position]["image"].any() for position in range(24))
+
+
 def test_a_pose_that_is_no_matrix_is_named(copied):
     path = next(iter(copied.glob("*/drive.json")))
     drive = json.loads(path.read_text(encoding="utf-8"))
