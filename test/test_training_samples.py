@@ -12,7 +12,6 @@ from test_augmentation import PLAIN
 from training_support import write_fake_drives
 
 from rosam_core.drives.augmentation import AugmentationOptions, letterbox_view
-from rosam_core.drives.paired_samples import PairedSamples
 from rosam_core.drives.training_samples import (
     DepthTarget,
     DriveIndex,
@@ -372,30 +371,3 @@ def test_a_pose_that_is_no_matrix_is_named(copied):
     path.write_text(json.dumps(drive), encoding="utf-8")
     with pytest.raises(ValueError, match=r"drive\.json does not describe a synthetic drive"):
         find_training_drives(copied)
-
-
-def test_a_pair_shows_one_view_in_two_conditions(drives):
-    options = dataclasses.replace(PLAIN, flip=0.5, crop=(0.6, 1.0), rotate=1.0)
-    pairs = PairedSamples(drives, (96, 64), TARGET, options, 1, {"day-clear": 0.0})
-    for position in range(6):
-        sample = pairs[position]
-        clear, night = (sample[name].astype(float) for name in ("clear", "image"))
-        # The night of these drives is the day, at a third of the brightness.
-        bright = clear > 60
-        assert bright.any()
-        np.testing.assert_allclose(clear[bright] / 3, night[bright], atol=2.0)
-    assert len({float(pairs[i]["focal"]) for i in range(6)}) > 3
-
-
-def test_a_pair_is_sometimes_the_clear_day_twice(drives):
-    pairs = PairedSamples(drives, (96, 64), TARGET, PLAIN, 1)
-    same = [np.array_equal(pairs[i]["image"], pairs[i]["clear"]) for i in range(40)]
-    assert 5 < sum(same) < 35
-
-
-def test_pairs_need_a_clear_day(copied):
-    described = copied / "drive_000001/drive.json"
-    values = json.loads(described.read_text())
-    described.write_text(json.dumps({**values, "conditions": ["night"]}))
-    with pytest.raises(ValueError, match="drive_000001 has only night: pairs need day-clear"):
-        PairedSamples(find_training_drives(copied), (96, 64), TARGET, PLAIN, 1)

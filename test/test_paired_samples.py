@@ -1,0 +1,60 @@
+"""Pairs of one view by clear day and in weather."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2")
+
+from test_augmentation import PLAIN
+from training_support import write_fake_drives
+
+from rosam_core.drives.paired_samples import PairedSamples
+from rosam_core.drives.training_samples import DepthTarget, find_training_drives
+
+TARGET = DepthTarget(canonical_focal_px=80.0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_fake_drives(tmp_path_factory.mktemp("drives"), drives=3, frames=4, seed=2)
+
+
+@pytest.fixture(scope="module")
+def drives(root):
+    return find_training_drives(root)
+
+
+@pytest.fixture
+def copied(root, tmp_path):
+    return shutil.copytree(root, tmp_path / "copy")
+
+
+def test_a_pair_shows_one_view_in_two_conditions(drives):
+    options = dataclasses.replace(PLAIN, flip=0.5, crop=(0.6, 1.0), rotate=1.0)
+    pairs = PairedSamples(drives, (96, 64), TARGET, options, 1, {"day-clear": 0.0})
+    for position in range(6):
+        sample = pairs[position]
+        clear, night = (sample[name].astype(float) for name in ("clear", "image"))
+        # The night of these drives is the day, at a third of the brightness.
+        bright = clear > 60
+        assert bright.any()
+        np.testing.assert_allclose(clear[bright] / 3, night[bright], atol=2.0)
+    assert len({float(pairs[i]["focal"]) for i in range(6)}) > 3
+
+
+def test_a_pair_is_sometimes_the_clear_day_twice(drives):
+    pairs = PairedSamples(drives, (96, 64), TARGET, PLAIN, 1)
+    same = [np.array_equal(pairs[i]["image"], pairs[i]["clear"]) for i in range(40)]
+    assert 5 < sum(same) < 35
+
+
+def test_pairs_need_a_clear_day(copied):
+    described = copied / "drive_000001/drive.json"
+    values = json.loads(described.read_text())
+    described.write_text(json.dumps({**values, "conditions": ["night"]}))
+    with pytest.raises(ValueError, match="drive_000001 has only night: pairs need day-clear"):
+        PairedSamples(find_training_drives(copied), (96, 64), TARGET, PLAIN, 1)
