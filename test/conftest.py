@@ -1,8 +1,12 @@
 """What every test shares: thread pins, a private ROS graph, real data, and honest skips."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before numpy, torch or rclpy are imported anywhere: several test processes share a few cores,
 # and tests must hear neither each other's graph nor the robot's on the same network.
@@ -15,6 +19,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import cv2
 import pytest
+
+if TYPE_CHECKING:
+    from rosam_core.drives.training_samples import DriveIndex
 
 cv2.setNumThreads(1)
 
@@ -71,3 +78,25 @@ def shared_data() -> Path:
         where = "ROSAM_TEST_DATA" if named else "../shared/data"
         pytest.skip(f"no real recordings: {where} is not a folder (set ROSAM_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small fake drives of four frames; not to be changed."""
+    from training_support import write_fake_drives
+
+    return write_fake_drives(tmp_path_factory.mktemp("drives"), drives=3, frames=4, seed=2)
+
+
+@pytest.fixture
+def drives(root: Path) -> list[DriveIndex]:
+    """The index of those."""
+    from rosam_core.drives.training_samples import find_training_drives
+
+    return find_training_drives(root)
+
+
+@pytest.fixture
+def copied(root: Path, tmp_path: Path) -> Path:
+    """A copy of those, to be changed."""
+    return shutil.copytree(root, tmp_path / "copy")

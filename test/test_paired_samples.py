@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -10,27 +9,11 @@ import pytest
 pytest.importorskip("cv2")
 
 from test_augmentation import PLAIN
-from training_support import write_fake_drives
 
 from rosam_core.drives.paired_samples import PairedSamples
 from rosam_core.drives.training_samples import DepthTarget, find_training_drives
 
 TARGET = DepthTarget(canonical_focal_px=80.0)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_fake_drives(tmp_path_factory.mktemp("drives"), drives=3, frames=4, seed=2)
-
-
-@pytest.fixture(scope="module")
-def drives(root):
-    return find_training_drives(root)
-
-
-@pytest.fixture
-def copied(root, tmp_path):
-    return shutil.copytree(root, tmp_path / "copy")
 
 
 def test_a_pair_shows_one_view_in_two_conditions(drives):

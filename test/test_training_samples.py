@@ -26,21 +26,6 @@ TARGET = DepthTarget(canonical_focal_px=80.0)
 SIZE = (96, 64)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_fake_drives(tmp_path_factory.mktemp("drives"), drives=3, frames=4, seed=2)
-
-
-@pytest.fixture(scope="module")
-def drives(root):
-    return find_training_drives(root)
-
-
-@pytest.fixture
-def copied(root, tmp_path):
-    return shutil.copytree(root, tmp_path / "copy")
-
-
 def samples(drives, augmentation=PLAIN, seed=5, **options):
     return TrainingSamples(drives, SIZE, TARGET, augmentation, seed, **options)
 

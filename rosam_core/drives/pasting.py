@@ -79,7 +79,7 @@ def paste_objects(
         factor = float(np.exp(rng.uniform(np.log(nearer), 0)))
         factor = min(max(factor, _NEAREST_M / distance), 1.0)
         column = rng.uniform(0, frame.camera.width)
-        scale, shift = _placement(frame, donor, mask, distance * factor, column)
+        scale, shift = _placement(frame, donor, mask, distance, distance * factor, column)
         if not 0 < scale <= _LARGEST_SCALE:
             continue
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -137,21 +137,24 @@ def _placement(
     frame: RenderedFrame,
     donor: RenderedFrame,
     mask: npt.NDArray[np.bool_],
+    before: float,
     distance: float,
     column: float,
 ) -> tuple[float, npt.NDArray[np.float64]]:
-    """Returns the scale and the shift [px] that take an object to a column and a distance."""
+    """Returns the scale and the shift [px] that take an object to a column and a distance.
+
+    `before` is its distance in the donor [m].
+    """
     rows, columns = np.nonzero(mask)
     foot_row = float(rows.max())
     foot_column = float(np.mean(columns[rows == rows.max()]))
-    foot_depth = float(np.median(donor.depth[mask]))
     camera, up = donor.camera, donor.ground[:3]
-    foot = foot_depth * np.array(
+    foot = before * np.array(
         [(foot_column - camera.cx) / camera.fx, (foot_row - camera.cy) / camera.fy, 1.0]
     )
     height = donor.ground[3] + up @ foot
     scale = np.sqrt(frame.camera.fx * frame.camera.fy / (camera.fx * camera.fy))
-    scale *= foot_depth / distance
+    scale *= before / distance
     camera, up = frame.camera, frame.ground[:3]
     x = (column - camera.cx) / camera.fx * distance
     y = (height - frame.ground[3] - up[0] * x - up[2] * distance) / up[1]

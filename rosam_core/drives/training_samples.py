@@ -218,17 +218,25 @@ class TrainingSamples:
         rng = np.random.default_rng((self.seed, 1, position))
         weights = np.array([self.condition_weights.get(c, 1.0) for c in drive.conditions])
         first = int(rng.choice(len(weights), p=weights / weights.sum()))
-        image = drive.image(drive.conditions[first], frame)
+        condition = drive.conditions[first]
+        image, depth = drive.image(condition, frame), drive.depth(frame)
         if rng.random() < self.augmentation.mix and len(weights) > 1:
             second = (first + int(rng.integers(1, len(weights)))) % len(weights)
             image = mix_conditions(image, drive.image(drive.conditions[second], frame), rng)
-        shown = self._rendered(drive, frame, image)
-        shown = self._pasted(shown, drive.conditions[first], position)
-        image = shown.image
-        if rng.random() < self.augmentation.repaint:
-            image = repaint_objects(image, shown.instances, self.augmentation.repaint_share, rng)
+        repaints = rng.random() < self.augmentation.repaint
+        pasting = np.random.default_rng((self.seed, 4, position))  # the rest stays as it is
+        donor = self._donor(condition, pasting)
+        if repaints or donor:  # no other sample needs the ids
+            shown = _rendered(drive, frame, image, depth)
+            if donor:
+                nearer = NEARER_IN.get(condition, NEARER)
+                shown = paste_objects(shown, donor, nearer, pasting)
+            image, depth = shown.image, shown.depth
+            if repaints:
+                share = self.augmentation.repaint_share
+                image = repaint_objects(image, shown.instances, share, rng)
         image, depth, focal = random_view(
-            image, shown.depth, drive.camera, self.size, self.augmentation, rng
+            image, depth, drive.camera, self.size, self.augmentation, rng
         )
         outside = np.isnan(depth)
         image = random_look(image, self.augmentation, rng)
@@ -236,25 +244,16 @@ class TrainingSamples:
             image[outside] = 0  # the runtime's letterbox bars are exactly black
         return depth_sample(image, depth, focal, self.target)
 
-    @staticmethod
-    def _rendered(drive: DriveIndex, frame: int, image: UInt8) -> RenderedFrame:
-        ground: Float64 = np.array(drive.ground[frame])
-        return RenderedFrame(
-            image, drive.depth(frame), drive.instances(frame), drive.camera, ground
-        )
-
-    def _pasted(self, frame: RenderedFrame, condition: str, position: int) -> RenderedFrame:
-        """Puts objects of another frame of this condition into a frame, as often as asked for."""
-        rng = np.random.default_rng((self.seed, 4, position))  # its own: the rest stays as it is
+    def _donor(self, condition: str, rng: np.random.Generator) -> RenderedFrame | None:
+        """Returns another frame of a condition to take objects from, as often as asked for."""
         if rng.random() >= self.augmentation.paste:
-            return frame
+            return None
         for choice in rng.integers(len(self.index), size=_DONORS_TRIED):
-            drive_index, other = self.index[choice]
+            drive_index, frame = self.index[choice]
             drive = self.drives[drive_index]
             if condition in drive.conditions:
-                donor = self._rendered(drive, other, drive.image(condition, other))
-                return paste_objects(frame, donor, NEARER_IN.get(condition, NEARER), rng)
-        return frame
+                return _rendered(drive, frame, drive.image(condition, frame), drive.depth(frame))
+        return None
 
     def _shuffled(self, position: int) -> int:
         epoch, within = divmod(position, len(self.index))
@@ -262,6 +261,11 @@ class TrainingSamples:
             order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.index))
             self._epoch = (epoch, order)
         return int(self._epoch[1][within])
+
+
+def _rendered(drive: DriveIndex, frame: int, image: UInt8, depth: Float32) -> RenderedFrame:
+    ground: Float64 = np.array(drive.ground[frame])
+    return RenderedFrame(image, depth, drive.instances(frame), drive.camera, ground)
 
 
 def depth_sample(

@@ -89,6 +89,7 @@ def planar_depth(
     n: int,
     tolerance: float = 0.4,
     reach: float = 1.0,
+    coefficients: Tensor | None = None,
 ) -> Tensor:
     """Returns a teacher's inverse depth drawn to the planes of its regions, float[b,1,h,w] [1/m].
 
@@ -102,9 +103,12 @@ def planar_depth(
         n: Number of ids, 0 included.
         tolerance: Mean relative distance from the plane at which 37 % of g are left.
         reach: A plane is cut off where it leaves the depths of its region by this factor.
+        coefficients: `plane_coefficients` of these, where they are known already.
     """
     d = inverse_depth.detach()
-    plane = planes_at(plane_coefficients(d, regions, n), regions).to(d.dtype)
+    if coefficients is None:
+        coefficients = plane_coefficients(d, regions, n)
+    plane = planes_at(coefficients, regions).to(d.dtype)
     index = regions.flatten(2)
     least = d.new_full((*d.shape[:2], n), torch.inf).scatter_reduce(2, index, d.flatten(2), "amin")
     most = d.new_zeros((*d.shape[:2], n)).scatter_reduce(2, index, d.flatten(2), "amax")

@@ -26,7 +26,9 @@ FOOT = 0.3
 """So much of an object's width must touch the ground."""
 
 
-def ground_regions(inverse_depth: Tensor, regions: Tensor, n: int, K: Tensor) -> Tensor:
+def ground_regions(
+    inverse_depth: Tensor, regions: Tensor, n: int, K: Tensor, coefficients: Tensor | None = None
+) -> Tensor:
     """Returns which regions are ground, bool[b,n]: plane, level and below the camera.
 
     With `1/Z = a + b x + c y` for x = X/Z, y = Y/Z, (b, c, a) is normal to the region's plane,
@@ -37,10 +39,12 @@ def ground_regions(inverse_depth: Tensor, regions: Tensor, n: int, K: Tensor) ->
         regions: int64[b,1,h,w], ids in [0, n), 0 = unassigned.
         n: Number of ids, 0 included.
         K: float[b,3,3], intrinsics [px].
+        coefficients: `plane_coefficients` of these, where they are known already.
     """
     d = inverse_depth.detach()
     h, w = d.shape[-2:]
-    coefficients = plane_coefficients(d, regions, n)
+    if coefficients is None:
+        coefficients = plane_coefficients(d, regions, n)
     a, b, c = coefficients.unbind(1)
     K = K.double()[..., None]
     # u = 2 (cx + fx x) / (w - 1) - 1, v likewise.
@@ -97,8 +101,9 @@ def standing_depth(
         tuning: A residual of so many deviations weighs half.
         flatness: Ridge on the slope, columns from -1 to 1: what is narrow is at one depth.
     """
-    label = planar_depth(inverse_depth, regions, n, tolerance)
-    is_ground = ground_regions(inverse_depth, regions, n, K)
+    planes = plane_coefficients(inverse_depth, regions, n)
+    label = planar_depth(inverse_depth, regions, n, tolerance, coefficients=planes)
+    is_ground = ground_regions(inverse_depth, regions, n, K, planes)
     below, touches, columns = _feet(label, regions, n, is_ground)
     enough = touches.sum(2) >= (FOOT * columns).clamp(min=2)
     stands = enough & ~is_ground
