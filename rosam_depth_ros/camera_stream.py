@@ -215,7 +215,7 @@ class CameraStream:
             path = parameters.camera_file.replace("{camera}", self._name)
             camera = self._calibration(path)
             self._tell(f"camera_file {path}", camera)
-            return camera_for_image(camera, width, height), None
+            return camera_for_image(camera, width, height, f"camera_file {path}"), None
         if parameters.fov_deg > 0:
             camera = Camera.from_fov(parameters.fov_deg, width, height)
             self._tell(f"fov_deg {parameters.fov_deg:g}", camera)
@@ -238,7 +238,7 @@ class CameraStream:
         if self._file_camera is None or self._file_camera[0] != path:
             from rosam_core.drives.bag_cameras import load_camera_file
 
-            self._file_camera = (path, load_camera_file(path))
+            self._file_camera = (path, load_camera_file(path, self.image_topic))
         return self._file_camera[1]
 
     def _tell(self, source: str, camera: Camera) -> None:
@@ -275,7 +275,9 @@ class CameraStream:
             prediction.depth, header, encoding, self._last_depth
         )
         self._depth.publish(self._last_depth)
-        camera_info = messages.camera_info_message(prediction.camera, header, info)
+        camera_info = messages.camera_info_message(
+            prediction.camera, header, info, self.image_topic
+        )
         self._depth_info.publish(camera_info)
         self._last_confidence = messages.confidence_message(
             prediction.confidence, header, self._last_confidence

@@ -55,12 +55,18 @@ def split_options(text: str) -> list[str]:
     """Returns the words of `build_options`.
 
     Raises:
-        ValueError: A quote is open.
+        ValueError: A quote is open, or an engine would be built where the node does not look.
     """
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"parameter build_options cannot be read: {error}: {text!r}") from error
+    if any(word.partition("=")[0] == "--cache" for word in words):
+        raise ValueError(
+            "parameter build_options has --cache, where the node would not look for the engine: "
+            "set ROSAM_ENGINE_CACHE in the node's environment instead"
+        )
+    return words
 
 
 class EngineBuilder:

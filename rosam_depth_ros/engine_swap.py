@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
+from rosam_core.engines.engine_cache import cache_folder
 from rosam_core.engines.registry import (
     EngineOptions,
     choose_engine,
@@ -70,8 +71,12 @@ class EngineRequest:
 
         Raises:
             FileNotFoundError: The packaged one is asked for and there is none.
+            ValueError: The path is in the home of somebody who is not known here.
         """
-        return Path(self.model).expanduser() if self.model else default_model_path()
+        try:
+            return Path(self.model).expanduser() if self.model else default_model_path()
+        except RuntimeError as error:
+            raise ValueError(f"model {self.model}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,7 @@ class _Loaded:
     engine: DepthEngine
     path: str
     reason: str
+    files: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +121,7 @@ class EngineSwap:
         self._loading: EngineRequest | None = None
         self._loader: threading.Thread | None = None
         self._refused_build = ""
+        self._is_asked_again = False
         self._asked: tuple[NodeParameters, EngineRequest] | None = None
 
     @property
@@ -124,9 +131,9 @@ class EngineSwap:
             return self._loading is not None or self._arrived is not None
 
     def retry(self) -> None:
-        """Forgets what failed: somebody has just asked for an engine."""
+        """Forgets what failed, and looks at the files anew: somebody has just asked for them."""
         with self._lock:
-            self._failed = None
+            self._failed, self._is_asked_again = None, True
         if self.builder.problem:
             self.builder.stop()
 
@@ -144,15 +151,16 @@ class EngineSwap:
         with self._lock:
             arrived, self._arrived = self._arrived, None
         if isinstance(arrived, _Failed):
-            self._errors.add("model", arrived.problem)
-            with self._lock:
-                self._failed = arrived
+            if arrived.request == wanted:  # what nobody asks for any more may fail unheard
+                self._errors.add("model", arrived.problem)
+                with self._lock:
+                    self._failed = arrived
         elif arrived is not None and arrived.request == wanted:
             self._change_to(arrived)
         elif arrived is not None:  # asked for something else meanwhile
             _close_aside(arrived.engine)
         serving = self._serving
-        if (serving is None or serving.request != wanted) and self._may_load(wanted):
+        if self._is_due(wanted) and self._may_load(wanted):
             with self._lock:
                 self._loading = wanted
             self._loader = threading.Thread(
@@ -209,7 +217,7 @@ class EngineSwap:
             return asked
         try:
             wanted = BuildOrder(asked.path(), asked.cameras, parameters.build_options)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return asked  # loading it says so
         if self.builder.is_built and self.builder.order == wanted:
             return dataclasses.replace(asked, engine="tensorrt")
@@ -219,6 +227,17 @@ class EngineSwap:
         if is_served and not _is_tensorrt(serving) and self.builder.order != wanted:
             self.builder.start(wanted)
         return meanwhile
+
+    def _is_due(self, wanted: EngineRequest) -> bool:
+        """Returns whether what serves is not what is asked for, or its files have changed."""
+        serving = self._serving
+        if serving is None or serving.request != wanted:
+            return True
+        with self._lock:
+            again = self._is_asked_again and self._loading is None and self._arrived is None
+            if again:
+                self._is_asked_again = False
+        return again and serving.files != _stamps(wanted)
 
     def _may_load(self, wanted: EngineRequest) -> bool:
         with self._lock:
@@ -237,13 +256,15 @@ class EngineSwap:
         result: _Loaded | _Failed
         try:
             path = request.path()
-            chosen = choose_engine(path, request.engine, request.options)
+            chosen = choose_engine(
+                path, request.engine, request.options, most_images=request.cameras
+            )
             try:
                 _warm_up(chosen.engine, request.cameras)
             except BaseException:
                 chosen.engine.close()
                 raise
-            result = _Loaded(request, chosen.engine, str(path), chosen.reason)
+            result = _Loaded(request, chosen.engine, str(path), chosen.reason, files)
         except Exception as error:  # the node outlives a bad model and tries again
             result = _Failed(request, in_words(error), files, time.monotonic())
         with self._lock:
@@ -279,10 +300,16 @@ def _warm_up(engine: DepthEngine, cameras: int) -> None:
 
 
 def _stamps(request: EngineRequest) -> tuple[float, ...]:
-    """Returns times and sizes of model and card, which tell whether trying again is of use."""
+    """Returns times and sizes of model and card, which tell whether trying again is of use.
+
+    Where TensorRT engines are looked for, the folder of these is among them.
+    """
     try:
         path = request.path()
-        found = [file.stat() for file in (path, card_path(path)) if file.is_file()]
-    except OSError:
+        files = [file for file in (path, card_path(path)) if file.is_file()]
+        if request.engine in ("auto", "tensorrt") and cache_folder().is_dir():
+            files.append(cache_folder())
+        found = [file.stat() for file in files]
+    except (OSError, ValueError, RuntimeError):  # loading it says so
         return ()
     return tuple(value for one in found for value in (one.st_mtime, one.st_size))

@@ -10,7 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from rosam_core.runtime.camera_model import camera_of_info
+from rosam_core.runtime.camera_model import rectification_of
 from rosam_core.runtime.image_codec import ImageDecodeError, decode_message
 from rosam_core.runtime.pointcloud import FIELDS, POINT_STEP, organized_cloud
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
@@ -51,7 +51,7 @@ def _by_cv_bridge(message: Image) -> UInt8:
 
 
 def camera_info_message(
-    camera: Camera, header: Header, source: CameraInfo | None = None
+    camera: Camera, header: Header, source: CameraInfo | None = None, image_topic: str = ""
 ) -> CameraInfo:
     """Returns the `camera_info` of an output image.
 
@@ -59,6 +59,7 @@ def camera_info_message(
         camera: Intrinsics of the output.
         header: Header of the output.
         source: The input's `camera_info`, whose rectification and projection are kept.
+        image_topic: Topic of the input images, which tells whether they are rectified.
     """
     if source is not None and (source.width, source.height) == (camera.width, camera.height):
         message = copy.copy(source)
@@ -70,14 +71,10 @@ def camera_info_message(
     k = camera.K
     message.k = k.ravel().tolist()
     message.r = np.eye(3).ravel().tolist()
-    if source is not None and source.p[0] > 0 and source.p[5] > 0:
-        # The projection of the rectified image, taken along with the resize of the raw one.
-        message.r = source.r
-        k_source = camera_of_info(source).K
-        resize = k @ np.linalg.inv(k_source)
-        message.p = (resize @ np.array(source.p).reshape(3, 4)).ravel().tolist()
-    else:
-        message.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
+    message.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
+    rectification = rectification_of(source, camera, image_topic) if source is not None else None
+    if rectification is not None:
+        message.r, message.p = rectification
     return message
 
 

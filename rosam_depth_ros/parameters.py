@@ -134,8 +134,9 @@ class NodeParameters:
     )
     camera_file: str = _parameter(
         "",
-        "Calibration file (the YAML of `camera_calibration`), used instead of `camera_info` "
-        "and of `fov_deg`; `{camera}` in it stands for the camera's name; empty = not used.",
+        "Calibration file (the YAML of `camera_calibration`; for rectified images, `image_rect*`, "
+        "its projection matrix), used instead of `camera_info` and of `fov_deg`; `{camera}` in it "
+        "stands for the camera's name; empty = not used.",
     )
     resize: str = _parameter(
         "letterbox",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidTopicNameException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -77,17 +77,26 @@ class ReplayNode(Node):
         )
 
     def _create_publisher(self, topic: str, kind: str) -> Any:
+        if topic == self.resolve_topic_name(self.parameters.output_topic):
+            return self._left_out(topic, "depth of the node is awaited there (output_topic)")
         try:
             message_class = message_type(kind)
         except ValueError:
-            self.get_logger().warning(f"{topic} is not replayed: {kind} is not installed")
-            return None
+            return self._left_out(topic, f"{kind} is not installed")
         # Depth 1 for frames: a late subscriber gets the newest one. Transforms must all arrive.
         qos = QoSProfile(depth=1 if kind.rpartition("/")[2] in FRAME_TYPES else 100)
         qos.reliability = ReliabilityPolicy.RELIABLE
         if topic.endswith("tf_static"):
             qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-        return self.create_publisher(message_class, topic, qos)
+        try:
+            return self.create_publisher(message_class, topic, qos)
+        except InvalidTopicNameException as error:  # such as /cam/2d/image, which ROS 1 allows
+            return self._left_out(topic, f"ROS 2 does not take that name: {error.args[-1]}")
+
+    def _left_out(self, topic: str, reason: str) -> None:
+        if topic == self._playback.image_topic:
+            raise ValueError(f"{topic} cannot be replayed: {reason}")
+        self.get_logger().warning(f"{topic} is not replayed: {reason}")
 
     def _on_output(self, raw: bytes) -> None:
         arrived_s = time.monotonic()

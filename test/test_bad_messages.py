@@ -196,7 +196,16 @@ def check(node, graph, bad_image, bad_info, words, good_image):
         # A kind that was logged a moment ago is only counted; diagnostics always name the last.
         return words in node.text() or words in graph.diagnostics().get("last_error", "")
 
+    def is_refused():
+        """Whatever was said before: with this camera_info a new image gets no depth."""
+        graph.stamp += 1
+        return not graph.answer(bad_image, bad_info, graph.stamp, timeout_s=0.3)
+
     assert graph.spin_until(is_told, 8), f"{words!r} is not said in:\n{node.text()}"
+    if bad_info is not None:
+        assert graph.spin_until(is_refused, 8)
+        graph.stamp += 1
+        good_stamp = graph.stamp
     graph.send(None, good_info, good_stamp)
     assert graph.spin_until(
         lambda: graph.answer(good_image, good_info, good_stamp, timeout_s=1.0), 8

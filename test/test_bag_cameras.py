@@ -8,6 +8,7 @@ from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_cameras import (
     choose_cameras,
     load_camera_file,
+    own_outputs,
     pair_info,
 )
 from rosam_core.drives.bag_writer import BagWriter
@@ -61,6 +62,27 @@ def test_rectified_images_have_the_projection_matrix():
         assert camera_of_info(message, topic) == Camera(80, 81, 30, 20, 64, 48)
     # A driver that does not fill P has K only.
     assert camera_of_info(info(p=np.zeros(12)), "/left/image_rect").fx == 100
+
+
+def test_own_outputs_are_told_from_those_of_a_depth_camera():
+    ours = {"/front/depth/image", "/front/depth/camera_info", "/front/confidence/image"}
+    ours |= {"/front/points", "/depth/image", "/confidence/image", "/points"}
+    others = {"/front/image_raw", "/camera/depth/image", "/camera/points", "/left/points"}
+    assert own_outputs(ours | others) == ours
+    assert own_outputs(others) == set()
+
+
+def test_a_cloud_of_ours_is_no_lidar(tmp_path):
+    path = tmp_path / "a.mcap"
+    with BagWriter(path) as writer:
+        writer.write_image("/front/image", START_NS, "a", grey(1))
+        for name in ("depth", "confidence"):
+            writer.write_depth(f"/front/{name}/image", START_NS, "a", np.ones((4, 4), np.float32))
+        for topic in ("/front/points", "/velodyne"):
+            cloud = bag_messages.point_cloud(START_NS, "a", np.ones((2, 3), np.float32))
+            writer.write(topic, cloud)
+    with BagReader(path) as bag:
+        assert [lidar.name for lidar in bag.lidars] == ["/velodyne"]
 
 
 def test_region_of_interest_and_binning_are_applied():
@@ -164,6 +186,7 @@ BAD_CAMERA_FILES = {
     "{fx: 1, fy: 1, cx: 1, cy: 1, width: -4, height: 4}": "size -4x4",
     "{width: 4, height: 4, camera_matrix: {data: [1, 2, 3]}}": "needs 9 numbers, got 3",
     "{width: 4, height: 4, camera_matrix: [1, 2, 3]}": "camera file",
+    "{width: 4, height: 4, projection_matrix: {data: [1, 2]}}": "needs 12 numbers, got 2",
     ROS_CALIBRATION.replace("plumb_bob", "fisheye9"): "distortion model 'fisheye9'",
 }
 
@@ -173,9 +196,22 @@ def test_a_wrong_camera_file_says_what_is_wrong(tmp_path, text, message):
     path = tmp_path / "camera.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
-        load_camera_file(path)
+        load_camera_file(path, "/left/image_rect")
     assert "camera.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_camera_file_of_rectified_images_gives_the_projection(tmp_path):
+    path = tmp_path / "camera.yaml"
+    text = ROS_CALIBRATION + (
+        "projection_matrix:\n  rows: 3\n  cols: 4\n"
+        "  data: [400, 0, 330, -40, 0, 401, 250, 0, 0, 0, 1, 0]\n"
+    )
+    path.write_text(text)
+    raw, rectified = (load_camera_file(path, f"/left/image_{name}") for name in ("raw", "rect"))
+    assert raw == load_camera_file(path)
+    assert (raw.fx, bool(raw.distortion)) == (500, True)
+    assert rectified == Camera(400, 401, 330, 250, raw.width, raw.height)
 
 
 def test_no_camera_file():

@@ -87,8 +87,8 @@ def counted_node(model, monkeypatch):
     """The node in this process with six cameras, and a list of the sizes of engine calls."""
     calls = []
 
-    def counting(*arguments):
-        chosen = choose_engine(*arguments)
+    def counting(*arguments, **named):
+        chosen = choose_engine(*arguments, **named)
         infer = chosen.engine.infer
         chosen.engine.infer = lambda images: calls.append(len(images)) or infer(images)
         return ChosenEngine(chosen.engine, "counted")

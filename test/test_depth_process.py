@@ -14,6 +14,8 @@ pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
 
 from ros_graph import Client, NodeProcess, image_message, info_message, set_parameters
 
+from rosam_core.engines.registry import load_engine
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -68,11 +70,16 @@ def test_two_interrupts_in_a_row_end_with_status_0(model, client, tmp_path):
     assert "Traceback" not in node.text()
 
 
-def test_parameter_calls_stay_prompt_while_the_network_runs(model, client, tmp_path):
-    node = NodeProcess(tmp_path / "log", model=model)
+def test_parameter_calls_stay_prompt_while_the_network_runs(client, tmp_path):
+    slow = write_tiny_model(tmp_path / "slow", products=6)
+    engine, image = load_engine(slow, "onnx-cpu", 1), np.zeros((1, 48, 64, 3), np.uint8)
+    began = time.monotonic()
+    engine.infer(image)
+    network_s = time.monotonic() - began
+    node = NodeProcess(tmp_path / "log", model=slow, threads=1)
     stop = threading.Event()
 
-    sender = threading.Thread(target=load_node, args=(client, 1600, 900, 0.03, stop))
+    sender = threading.Thread(target=load_node, args=(client, 64, 48, 0.03, stop))
     try:
         client.wait_matched()
         sender.start()
@@ -82,7 +89,8 @@ def test_parameter_calls_stay_prompt_while_the_network_runs(model, client, tmp_p
             began = time.monotonic()
             set_parameters(client, points_stride=2)
             times.append(time.monotonic() - began)
-        assert sorted(times)[5] < 2  # 2 ms on a quiet machine; tests share theirs
+        # 2 ms on a quiet machine; whoever waits for the network waits for half of it on average.
+        assert sorted(times)[5] < network_s / 4, (times, network_s)
     finally:
         stop.set()
         sender.join()

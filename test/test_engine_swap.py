@@ -20,8 +20,9 @@ from sensor_msgs.msg import CameraInfo, Image
 WIDTH, HEIGHT = 64, 48
 RATE_HZ = 30.0
 ATTEMPTS = 6
-"""A busy machine starves the node of a frame now and then, with or without a change of engines; a
-change that costs frames costs them every time."""
+WITHOUT_LOSS = 2
+"""A busy machine starves the node of a frame now and then, with or without a change of engines: so
+many of the attempts have to be without loss. A change that costs frames costs them every time."""
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +104,9 @@ def test_no_stamp_is_lost_or_repeated_when_engines_change_under_load(model, tmp_
         finally:
             client.close()
             assert node.end() == 0
-        if not lost[-1]:
+        if lost.count([]) == WITHOUT_LOSS:
             break
-    assert not lost[-1], f"frames lost, of {stream.sent} in each attempt: {lost}"
+    assert lost.count([]) == WITHOUT_LOSS, f"frames lost, of {stream.sent} in each: {lost}"
 
 
 def test_engine_that_cannot_be_had_leaves_the_present_one(model, client, tmp_path):

@@ -129,6 +129,38 @@ def test_rectification_and_projection_of_the_input_are_kept():
     assert list(small.r) == list(info.r)
 
 
+def projecting(width=640, height=480):
+    """Returns a camera_info of focal length 500 whose rectified images have 400."""
+    info = info_message(width, height, f=500.0)
+    info.k[2], info.k[5] = 320.0, 240.0
+    info.p = [400.0, 0, 330, -40, 0, 400, 250, 0, 0, 0, 1, 0]
+    info.r = [0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    return info
+
+
+def test_projection_follows_binning_and_region():
+    info = projecting()
+    info.binning_x = info.binning_y = 2
+    out = messages.camera_info_message(camera_of_info(info), HEADER, info)
+    np.testing.assert_allclose(out.k, [250, 0, 159.75, 0, 250, 119.75, 0, 0, 1])
+    np.testing.assert_allclose(out.p, [200, 0, 164.75, -20, 0, 200, 124.75, 0, 0, 0, 1, 0])
+    info.binning_x = info.binning_y = 0
+    info.roi = RegionOfInterest(x_offset=100, y_offset=50, width=400, height=300)
+    out = messages.camera_info_message(camera_of_info(info), HEADER, info)
+    np.testing.assert_allclose(out.p, [400, 0, 230, -40, 0, 400, 200, 0, 0, 0, 1, 0])
+    assert list(out.r) == list(info.r)
+
+
+def test_a_smaller_rectified_image_has_nothing_left_to_rectify():
+    info, topic = projecting(), "/left/image_rect_color"
+    half = camera_of_info(info, topic).scaled_to(320, 240)
+    out = messages.camera_info_message(half, HEADER, info, topic)
+    np.testing.assert_allclose(out.k, [200, 0, 164.75, 0, 200, 124.75, 0, 0, 1])
+    np.testing.assert_allclose(out.p, [200, 0, 164.75, -20, 0, 200, 124.75, 0, 0, 0, 1, 0])
+    assert list(out.r) == np.eye(3).ravel().tolist()
+    assert not any(out.d)
+
+
 def test_region_of_interest_and_binning_move_the_camera():
     info = info_message(640, 480, f=500.0)
     info.k[2], info.k[5] = 320.0, 240.0

@@ -43,6 +43,9 @@ def test_provider_options_reach_the_session(
         def __init__(self, path: str, options: object, providers: object) -> None:
             asked.append(providers)
 
+        def disable_fallback(self) -> None:
+            pass
+
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]  # CUDA was dropped
 
@@ -52,3 +55,43 @@ def test_provider_options_reach_the_session(
     with pytest.raises(RuntimeError, match="CUDAExecutionProvider did not start"):
         OnnxEngine(model, load_card(model), "cuda", 1, provider_options={"device_id": "1"})
     assert asked == [[("CUDAExecutionProvider", {"device_id": "1"}), ("CPUExecutionProvider", {})]]
+
+
+def test_a_provider_that_fails_is_an_error_and_not_another_provider(tmp_path: Path) -> None:
+    """Left alone, ONNX Runtime prints a line and goes on with the CPU."""
+    from onnxruntime.capi import _pybind_state
+
+    model = write_tiny_model(tmp_path)
+    engine = OnnxEngine(model, load_card(model), "cpu", 1)
+
+    class Failing:
+        def __init__(self, session: object) -> None:
+            self.session = session
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.session, name)
+
+        def run(self, *_: object) -> None:
+            raise _pybind_state.EPFail("CUDA failure 700")
+
+    engine._session._sess = Failing(engine._session._sess)
+    with pytest.raises(_pybind_state.EPFail, match="CUDA failure 700"):
+        engine.infer(np.zeros((1, 48, 64, 3), np.uint8))
+
+
+def test_a_provider_that_loads_but_cannot_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+    from onnxruntime.capi import _pybind_state
+
+    def run(self: object, *_: object) -> None:
+        raise _pybind_state.Fail("no kernel image is available\n  for execution")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
+    model = write_tiny_model(tmp_path)
+    words = (
+        "CPUExecutionProvider loads tiny.onnx but cannot run it: no kernel image is available for"
+    )
+    with pytest.raises(RuntimeError, match=words):
+        OnnxEngine(model, load_card(model), "cpu", 1)

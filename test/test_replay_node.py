@@ -50,6 +50,17 @@ def test_a_bag_is_replayed_as_cdr_in_order(tmp_path, name):
     assert [image.data[0] for image in images] == [0, 1, 2]
 
 
+def test_depth_of_another_run_is_not_replayed(tmp_path, caplog):
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        writer.write_image("/front/image_raw", START_NS, "a", grey(1))
+        for name in ("depth", "confidence"):
+            writer.write_depth(f"/front/{name}/image", START_NS, "a", np.ones((4, 4), np.float32))
+    playback = BagPlayback(tmp_path / "a.mcap")
+    assert set(playback.topics) == {"/front/image_raw"}
+    assert [m.topic for m in playback.messages()] == ["/front/image_raw"]
+    assert "left out, depth of another run: /front/confidence/image, /front/depth" in caplog.text
+
+
 def test_damaged_messages_are_left_out_of_a_replay(tmp_path, caplog):
     with BagWriter(tmp_path / "a.bag") as writer:
         for index in range(2):

@@ -8,6 +8,7 @@ from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey, moved, write_
 
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.rosbag import RosbagDrive
 from rosam_core.types import Camera
 
@@ -40,6 +41,22 @@ def test_lidar_is_moved_to_where_the_camera_was(tmp_path):
     assert RosbagDrive(tmp_path / "a.mcap", "/a/image", lidar_topic="")[0].lidar is None
     with pytest.raises(ValueError, match=r"no point clouds on /p: the bag has \['/points'\]"):
         RosbagDrive(tmp_path / "a.mcap", lidar_topic="/p")
+
+
+def test_of_several_lidars_the_first_is_taken_with_a_warning(tmp_path, caplog):
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        writer.write_image("/a/image", START_NS, FRAME_ID, grey(1))
+        writer.write_camera_info("/a/camera_info", START_NS, FRAME_ID, CAMERA)
+        for depth, topic in ((5, "/depth_camera"), (10, "/velodyne")):
+            writer.write_points(topic, START_NS, FRAME_ID, np.array([[0, 0, depth]], np.float32))
+    path = str(tmp_path / "a.mcap")
+    (drive,) = open_drives(path)
+    assert drive[0].lidar.tolist() == [[0, 0, 5]]
+    assert "the lidar is /depth_camera; --lidar TOPIC takes another of /velodyne" in caplog.text
+    caplog.clear()
+    (drive,) = open_drives(path, options=DriveOptions(lidar="/velodyne"))
+    assert drive[0].lidar.tolist() == [[0, 0, 10]]
+    assert "--lidar" not in caplog.text
 
 
 def test_a_drive_is_indexed_in_any_order_and_by_other_processes(tmp_path):

@@ -27,7 +27,7 @@ from rosam_core.drives.bag_cameras import (
 from rosam_core.drives.bag_reader import BagMessage, BagReader, DamagedBagError
 from rosam_core.drives.bag_writer import BagWriter, encode_picture
 from rosam_core.engines.registry import default_model_path, load_engine
-from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
+from rosam_core.runtime.camera_model import camera_for_image, camera_of_info, rectification_of
 from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.runtime.image_codec import decode_message
 from rosam_core.runtime.pipeline import DepthPipeline
@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if args.fov is not None:
         Camera.from_fov(args.fov, 2, 2)  # a wrong angle is told before anything is read
     stated = load_camera_file(args.camera) if args.camera else None
-    if Path(args.output).resolve() == Path(args.bag).resolve():
-        raise ValueError("the output must not be the input bag")
+    output, source = Path(args.output).resolve(), Path(args.bag).resolve()
+    if output == source or output in source.parents or source in output.parents:
+        raise ValueError("the output must not be the input bag, nor lie in it or around it")
     with BagReader(args.bag) as bag:
         topics, left_out = choose_cameras(bag, args.topic)
         jobs = make_jobs(topics, fov_deg=args.fov, stated=stated, every=args.every)
@@ -108,6 +109,7 @@ class CameraJob:
         camera: Latest intrinsics, or None while only the field of view is known.
         fov_deg: Horizontal field of view for a camera without intrinsics.
         source: Where the intrinsics come from, in words.
+        info: Message of the latest intrinsics, None if they were stated or none came yet.
         every: Only every n-th frame is used.
         seen: Frames met.
         done: Frames with depth.
@@ -124,6 +126,7 @@ class CameraJob:
     camera: Camera | None
     fov_deg: float | None
     source: str
+    info: Any = None
     every: int = 1
     seen: int = 0
     done: int = 0
@@ -137,7 +140,10 @@ class CameraJob:
         """Returns the intrinsics of an image of this size; ValueError if they do not fit."""
         if self.camera is None:
             return Camera.from_fov(self.fov_deg or 0.0, width, height)  # make_jobs made sure
-        return camera_for_image(self.camera, width, height)
+        return camera_for_image(self.camera, width, height, self._described())
+
+    def _described(self) -> str:
+        return "its camera_info" if self.info_topic else f"the {self.source}"
 
     def why(self) -> str:
         """Returns why frames were skipped, most frequent first."""
@@ -191,7 +197,7 @@ def make_jobs(
             info, camera, fov = None, stated, fov_deg
             source = f"stated field of view of {fov_deg:g} degrees" if fov_deg else "stated file"
         jobs.append(
-            CameraJob(topic.topic, prefixes[topic.topic], info, camera, fov, source, every)
+            CameraJob(topic.topic, prefixes[topic.topic], info, camera, fov, source, every=every)
         )
     return jobs
 
@@ -228,6 +234,10 @@ def _process(
     if args.copy_input:
         transforms = {name for name in bag.topics if name.rsplit("/", 1)[-1] in TRANSFORMS}
         copied = transforms | {lidar.name for lidar in bag.lidars}
+    for name, message in bag.first_messages(list(followers)).items():
+        for job in followers[name]:
+            with contextlib.suppress(ValueError):  # told when its turn comes
+                job.info = message.decode()
     total = sum(bag.topics[name].count for name in images)
     progress = tqdm(total=total, unit="frame", disable=None if not args.json else True)
     with progress:
@@ -240,7 +250,8 @@ def _process(
                         writer.copy(message)
                 for job in followers.get(message.topic, ()):
                     try:
-                        job.camera = camera_of_info(message.decode(), job.topic)
+                        info = message.decode()
+                        job.camera, job.info = camera_of_info(info, job.topic), info
                     except ValueError:  # the last good intrinsics stay in use
                         job.bad_infos += 1
                 if message.topic in images:
@@ -286,7 +297,10 @@ def _write(
     with_color: bool,
 ) -> None:
     at = (message.stamp_ns, frame_id)
-    info = bag_messages.camera_info(*at, prediction.camera)
+    camera, kept = prediction.camera, None
+    if job.info is not None:
+        kept = rectification_of(job.info, camera, job.topic)
+    info = bag_messages.camera_info(*at, camera, kept)
     for name, values in (("depth", prediction.depth), ("confidence", prediction.confidence)):
         picture = bag_messages.image(*at, np.asarray(values, np.float32))
         writer.write(f"{job.prefix}/{name}/image", picture, message.log_ns)

@@ -45,6 +45,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         help="images are raw mosaics of this pattern: demosaic them (RobotCar: gbrg)",
     )
     add_topic_argument(parser)
+    add_lidar_argument(parser)
     add("--depth", type=Path, metavar="DIR", help="true depth of images: PNG, metres x 256")
     add(
         "--kitti-camera",
@@ -118,6 +119,19 @@ def add_topic_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_lidar_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--lidar`.
+
+    Args:
+        parser: Of the command.
+    """
+    parser.add_argument(
+        "--lidar",
+        metavar="T",
+        help="the point clouds of a bag that are the lidar (default: the first, by name)",
+    )
+
+
 def drive_options(args: argparse.Namespace) -> DriveOptions:
     """Returns what was stated; an option that a command lacks is not stated.
 
@@ -136,6 +150,7 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
         fov_deg=getattr(args, "fov", None),
         fps=getattr(args, "fps", None),
         topic=tuple(getattr(args, "topic", None) or ()) or None,
+        lidar=getattr(args, "lidar", None),
         bayer=getattr(args, "bayer", None),
         depth=getattr(args, "depth", None),
         kitti_camera=getattr(args, "kitti_camera", None),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rosam_core.runtime.camera_model import camera_from_info, camera_of_info
+from rosam_core.runtime.camera_model import camera_from_info, camera_of_info, is_rectified
 from rosam_core.runtime.image_codec import decode_message
 from rosam_core.types import Camera
 
@@ -27,6 +27,30 @@ DEPTH_ENCODINGS = ("16UC1", "32FC1", "64FC1", "16SC1")
 
 OWN_PICTURES = ("/depth/image_color", "/confidence/image_color")
 """Names our own outputs end with; the others have a depth encoding."""
+
+
+OUTPUTS = (
+    "depth/image",
+    "depth/camera_info",
+    "depth/image_color",
+    "depth/image_color/compressed",
+    "confidence/image",
+    "confidence/camera_info",
+    "points",
+)
+"""Topics that the node and `rosam bag run` write, below the namespace of a camera."""
+
+
+def own_outputs(topics: Iterable[str]) -> set[str]:
+    """Returns which topics of a recording are the depth node's own.
+
+    Depth and confidence beside each other tell them from those of a depth camera.
+    """
+    names = set(topics)
+    depth, _, _, _, confidence, *_ = OUTPUTS
+    prefixes = {name.removesuffix(depth) for name in names if name.endswith("/" + depth)}
+    own = {p + output for p in prefixes if p + confidence in names for output in OUTPUTS}
+    return own & names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,12 +240,14 @@ def choose_cameras(
     return kept, sorted(set(by_name) - {camera.topic for camera in kept})
 
 
-def load_camera_file(path: str | Path) -> Camera:
+def load_camera_file(path: str | Path, image_topic: str = "") -> Camera:
     """Reads a calibration: a ROS camera calibration YAML, or one with fx, fy, cx, cy.
 
     Args:
         path: The file. Both forms name the size as `image_width`/`image_height` or
             `width`/`height`.
+        image_topic: Topic of the images; rectified ones (`image_rect*`) have the file's
+            projection matrix and no distortion, as with a camera_info.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -242,7 +268,12 @@ def load_camera_file(path: str | Path) -> Camera:
         height = int(values.get("image_height") or values.get("height") or 0)
         if not (width and height):
             raise ValueError("image_width and image_height are missing")
-        if "camera_matrix" in values:
+        if "projection_matrix" in values and is_rectified(image_topic):
+            p = [float(v) for v in values["projection_matrix"]["data"]]
+            if len(p) != 12:
+                raise ValueError(f"projection_matrix needs 12 numbers, got {len(p)}")
+            k, model, d = [*p[0:3], *p[4:7], *p[8:11]], "", []
+        elif "camera_matrix" in values:
             k = [float(v) for v in values["camera_matrix"]["data"]]
             if len(k) != 9:
                 raise ValueError(f"camera_matrix needs 9 numbers, got {len(k)}")

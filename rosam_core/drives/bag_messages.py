@@ -75,8 +75,22 @@ def compressed_image(stamp_ns: int, frame_id: str, data: bytes, kind: str) -> An
     )
 
 
-def camera_info(stamp_ns: int, frame_id: str, camera: Camera) -> Any:
-    """Returns the CameraInfo message of a camera, its P being K without a baseline."""
+def camera_info(
+    stamp_ns: int,
+    frame_id: str,
+    camera: Camera,
+    rectification: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Any:
+    """Returns the CameraInfo message of a camera.
+
+    Args:
+        stamp_ns: Time of exposure [ns].
+        frame_id: Optical frame of the camera.
+        camera: Intrinsics.
+        rectification: The 9 values of R and the 12 of P; None = no rotation, and K without a
+            baseline.
+    """
+    r, p = rectification or (np.eye(3), np.hstack([camera.K, np.zeros((3, 1))]))
     roi = message_class("sensor_msgs/msg/RegionOfInterest")(
         x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
     )
@@ -87,8 +101,8 @@ def camera_info(stamp_ns: int, frame_id: str, camera: Camera) -> Any:
         distortion_model=camera.distortion_model or "plumb_bob",
         d=np.array(camera.distortion or (0.0,) * 5, np.float64),
         k=camera.K.ravel(),
-        r=np.eye(3).ravel(),
-        p=np.hstack([camera.K, np.zeros((3, 1))]).ravel(),
+        r=np.asarray(r, np.float64).ravel(),
+        p=np.asarray(p, np.float64).ravel(),
         binning_x=0,
         binning_y=0,
         roi=roi,

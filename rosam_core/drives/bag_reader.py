@@ -13,7 +13,12 @@ from rosbags import rosbag1, rosbag2
 from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, generate_message_converter
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from rosam_core.drives.bag_cameras import CameraTopic, OtherImageTopic, find_cameras
+from rosam_core.drives.bag_cameras import (
+    CameraTopic,
+    OtherImageTopic,
+    find_cameras,
+    own_outputs,
+)
 
 MAGIC = {
     ".bag": (b"#ROSBAG V2.0", "ROS 1 bag"),
@@ -215,8 +220,9 @@ class BagReader:
 
     @property
     def lidars(self) -> list[BagTopic]:
-        """Point cloud topics."""
-        return self.topics_of_type(POINT_CLOUD)
+        """Point cloud topics, by name, without those that were made of depth of ours."""
+        own = own_outputs(self.topics)
+        return [topic for topic in self.topics_of_type(POINT_CLOUD) if topic.name not in own]
 
     @functools.cached_property
     def images(self) -> tuple[list[CameraTopic], list[OtherImageTopic]]:

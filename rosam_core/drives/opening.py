@@ -33,6 +33,7 @@ class DriveOptions:
     Attributes:
         topic: Cameras of a bag, by their topics; None is every one, and of a raw and a compressed
             copy of the same images one.
+        lidar: Point cloud topic of a bag that is the lidar; None is the first by name.
         bayer: Pattern of raw images, one of `BAYER_PATTERNS`; None is no mosaic.
         camera: Intrinsics of images, of a video, or of a bag's cameras without camera_info.
         fov_deg: Horizontal field of view of the same, instead of intrinsics [degrees].
@@ -65,6 +66,7 @@ class DriveOptions:
     robotcar_truth: str | None = None
     robotcar_window: float | None = None
     topic: tuple[str, ...] | None = None
+    lidar: str | None = None
     bayer: str | None = None
 
     def check(self, kind: str) -> None:
@@ -78,7 +80,7 @@ class DriveOptions:
         """
         uses = {
             "frames": {"camera", "fov_deg", "fps", "depth", "bayer"},
-            "bag": {"camera", "fov_deg", "topic"},
+            "bag": {"camera", "fov_deg", "topic", "lidar"},
             "kitti": {"kitti_camera"},
             "nuscenes": {name for name in vars(self) if name.startswith("nuscenes_")},
             "robotcar": {name for name in vars(self) if name.startswith("robotcar_")},
@@ -262,7 +264,10 @@ def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
         logger.warning("%s left out, a copy of another transport: --topic %s takes it", copy, copy)
     for problem in problems:
         logger.warning("left out %s", problem)
-    return [RosbagDrive(path, camera.topic, stated) for camera, stated in usable]
+    return [
+        RosbagDrive(path, camera.topic, stated, lidar_topic=options.lidar)
+        for camera, stated in usable
+    ]
 
 
 def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rosam_core.drives import bag_messages
-from rosam_core.drives.bag_cameras import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, choose_cameras
+from rosam_core.drives.bag_cameras import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    choose_cameras,
+    own_outputs,
+)
 from rosam_core.drives.bag_reader import POINT_CLOUD, BagReader
 from rosam_core.drives.bag_transforms import TF_TYPES
 from rosam_core.drives.bag_writer import encode_picture
@@ -71,7 +77,10 @@ class Playback(abc.ABC):
 
 
 class BagPlayback(Playback):
-    """Replays the cameras, transforms and point clouds of a bag as they were recorded."""
+    """Replays the cameras, transforms and point clouds of a bag as they were recorded.
+
+    Depth of ours in it is left out: it would be taken for that of the node that is to make it.
+    """
 
     def __init__(self, path: str | Path, image_topic: str = "") -> None:
         """Opens a bag.
@@ -88,9 +97,13 @@ class BagPlayback(Playback):
         camera = choose_cameras(self._bag, [image_topic] if image_topic else [])[0][0]
         self.image_topic, self.frames = camera.topic, camera.count
         self.info_topic = camera.info_topic or ""
+        own = own_outputs(self._bag.topics)
+        if own:
+            logger.warning("left out, depth of another run: %s", ", ".join(sorted(own)))
         self.topics = {
             topic.name: TF if topic.msgtype in TF_TYPES else topic.msgtype
             for topic in self._bag.topics_of_type(*REPLAYED_TYPES)
+            if topic.name not in own
         }
 
     def first_info(self) -> bytes | None:

@@ -68,7 +68,8 @@ class RosbagDrive(Drive):
             camera: Intrinsics; those of the camera_info if None.
             condition: One of `CONDITIONS`, for every frame; None reads the file of time ranges
                 beside the bag (`condition_ranges`), and is `unknown` without one.
-            lidar_topic: Point clouds to attach; the first such topic if None, none if `""`.
+            lidar_topic: Point clouds to attach; none if `""`. If None the first such topic, by
+                name, with a warning where there are several.
 
         Raises:
             ValueError: No such camera, several to choose from, or no intrinsics.
@@ -100,6 +101,13 @@ class RosbagDrive(Drive):
             raise ValueError(f"no point clouds on {lidar_topic}: the bag has {lidars or 'none'}")
         chosen = lidar_topic if lidar_topic is not None else (lidars[0] if lidars else "")
         self.lidar_topic = chosen or None
+        if lidar_topic is None and len(lidars) > 1:
+            logger.warning(
+                "%s: the lidar is %s; --lidar TOPIC takes another of %s",
+                self.name,
+                chosen,
+                ", ".join(lidars[1:]),
+            )
         self.stamps_ns, self._images = self._index(bag, topic.topic)
         self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
         self._empty_scans: set[tuple[int, int]] = set()
@@ -129,7 +137,7 @@ class RosbagDrive(Drive):
         lidar, lidar_origin = self._lidar_at(stamp, frame_id)
         return Frame(
             image=image,
-            camera=camera_for_image(camera, image.shape[1], image.shape[0]),
+            camera=camera_for_image(camera, image.shape[1], image.shape[0], self._described()),
             stamp_ns=stamp,
             T_world_camera=T_world_camera,
             condition=self.condition or self._condition_at(stamp),
@@ -205,6 +213,9 @@ class RosbagDrive(Drive):
             if empty is not None and not points_in(message):
                 empty.add((last, rank))
         return np.array(stamps, np.int64), places
+
+    def _described(self) -> str:
+        return "the stated calibration" if self._camera else "its camera_info"
 
     def _read(self, topic: str, place: tuple[int, int]) -> BagMessage:
         log_ns, rank = place

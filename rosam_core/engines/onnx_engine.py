@@ -99,6 +99,8 @@ class OnnxEngine:
                 f"model {model} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}: "
                 "copy or export the file again"
             ) from error
+        # It would go on with other providers after an error of this one, and tell standard output.
+        self._session.disable_fallback()
         # ONNX Runtime drops a provider whose libraries do not load and only prints a warning.
         missing = [name for name, _ in providers if name not in self._session.get_providers()]
         if missing:
@@ -116,7 +118,16 @@ class OnnxEngine:
             [_port(node) for node in self._session.get_outputs()],
         )
         # One run at start: open output sizes are checked and the first frame is not the slowest.
-        self.infer(np.zeros((1, card.input_height, card.input_width, 3), np.uint8))
+        blank = np.zeros((1, card.input_height, card.input_width, 3), np.uint8)
+        try:
+            self.infer(blank)
+        except ValueError:  # not what the card or the contract says
+            raise
+        except Exception as error:  # a GPU that has no kernel for the network, or no memory
+            reason = " ".join(str(error).split())[:300]
+            raise RuntimeError(
+                f"{provider} loads {model.name} but cannot run it: {reason}"
+            ) from error
 
     def infer(self, images: UInt8) -> tuple[Float32, Float32]:
         """Returns depth and confidence of a batch.

@@ -100,19 +100,21 @@ def choose_engine(
     engine: str = "auto",
     options: EngineOptions | None = None,
     verify: bool = True,
+    most_images: int = 1,
 ) -> ChosenEngine:
     """Loads a model file and its card into an engine.
 
-    `auto` is TensorRT where `rosam engine` has built an engine of this model, else ONNX Runtime on
-    CUDA where it works; on the CPU OpenVINO for an 8-bit model where it is installed, else ONNX
-    Runtime. One logged line says which, and an engine or a CUDA that is there but does not start
-    is a warning with its remedy.
+    `auto` is TensorRT where `rosam engine` has built an engine of this model for as many images,
+    else ONNX Runtime on CUDA where it works; on the CPU OpenVINO for an 8-bit model where it is
+    installed, else ONNX Runtime. One logged line says which, and an engine or a CUDA that is there
+    but does not start is a warning with its remedy.
 
     Args:
         model: The ONNX file; its card lies beside it.
         engine: One of `ENGINES`.
         options: Settings of the engines.
         verify: Check the file against the card's sha256.
+        most_images: Most images of one call; a TensorRT engine for fewer does not count.
 
     Raises:
         FileNotFoundError: Model or card missing.
@@ -124,11 +126,11 @@ def choose_engine(
     model, options = Path(model), options or EngineOptions()
     card = load_card(model, verify)
     if name == "auto":
-        return _auto(model, card, options)
+        return _auto(model, card, options, most_images)
     if name == "openvino":
         return ChosenEngine(_openvino(model, card, options), "asked for")
     if name == "tensorrt":
-        return ChosenEngine(_tensorrt(model, card), "asked for")
+        return ChosenEngine(_tensorrt(model, card, most_images), "asked for")
     try:
         return ChosenEngine(_onnx(model, card, name.removeprefix("onnx-"), options), "asked for")
     except RuntimeError as error:
@@ -150,7 +152,7 @@ def provider_options(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _auto(model: Path, card: ModelCard, options: EngineOptions) -> ChosenEngine:
+def _auto(model: Path, card: ModelCard, options: EngineOptions, most_images: int) -> ChosenEngine:
     import onnxruntime as ort
 
     from rosam_core.engines.onnx_engine import PROVIDERS
@@ -159,7 +161,7 @@ def _auto(model: Path, card: ModelCard, options: EngineOptions) -> ChosenEngine:
     against = "no TensorRT engine of this model is built"
     if is_cached(card):
         try:
-            engine = _tensorrt(model, card)
+            engine = _tensorrt(model, card, most_images)
             logger.info("engine auto: %s for %s", engine.name, model.name)
             return ChosenEngine(engine, "TensorRT engine of this model is built")
         except (ValueError, RuntimeError) as error:
@@ -212,10 +214,10 @@ def _openvino(model: Path, card: ModelCard, options: EngineOptions) -> DepthEngi
     return OpenVinoEngine(model, card, options.threads, options.precision, options.compiled_cache)
 
 
-def _tensorrt(model: Path, card: ModelCard) -> DepthEngine:
+def _tensorrt(model: Path, card: ModelCard, most_images: int) -> DepthEngine:
     from rosam_core.engines.tensorrt_engine import open_engine
 
     try:
-        return open_engine(model, card)
+        return open_engine(model, card, most_images=most_images)
     except RuntimeError as error:
         raise ValueError(f"engine 'tensorrt' is not usable here: {error}") from error

@@ -200,7 +200,11 @@ class TensorRtEngine:
 
 
 def open_engine(
-    model: Path, card: ModelCard, cache: str | Path | None = None, device: CudaDevice | None = None
+    model: Path,
+    card: ModelCard,
+    cache: str | Path | None = None,
+    device: CudaDevice | None = None,
+    most_images: int = 1,
 ) -> TensorRtEngine:
     """Loads the newest engine of a model that was built for this GPU and this TensorRT.
 
@@ -209,13 +213,14 @@ def open_engine(
         card: Its card.
         cache: Folder of engines; see `cache_folder`.
         device: The GPU; opened if None.
+        most_images: Most images of one call; an engine for fewer is passed over.
 
     Raises:
         ValueError: There is none; the message says which there are instead, and how to build it.
     """
     device = device if device is not None else CudaDevice()
     try:
-        entry, library = find_engine(model, card, device.gpu, cache_folder(cache))
+        entry, library = find_engine(model, card, device.gpu, cache_folder(cache), most_images)
         return load_entry(entry, model, card, library, device)
     except BaseException:
         device.close()
@@ -250,7 +255,9 @@ def load_entry(
     return engine
 
 
-def find_engine(model: Path, card: ModelCard, gpu: Gpu, cache: Path) -> tuple[Entry, TensorRt]:
+def find_engine(
+    model: Path, card: ModelCard, gpu: Gpu, cache: Path, most_images: int = 1
+) -> tuple[Entry, TensorRt]:
     """Returns the newest usable entry and the library that runs it; deserialises nothing.
 
     Raises:
@@ -267,7 +274,11 @@ def find_engine(model: Path, card: ModelCard, gpu: Gpu, cache: Path) -> tuple[En
         for entry in of_model:
             if entry.card is None or entry.card.key.library != name:
                 continue
-            reason = entry.problem or why_not(entry.card.key, library, gpu)
+            reason = (
+                entry.problem
+                or why_not(entry.card.key, library, gpu)
+                or _too_few(entry.card.key, most_images)
+            )
             if not reason:
                 return entry, library
             reasons.append(reason)
@@ -275,7 +286,14 @@ def find_engine(model: Path, card: ModelCard, gpu: Gpu, cache: Path) -> tuple[En
         stale = sum(1 for e in entries(cache) if e.card and e.card.model == model.name)
         what = f"; the {stale} of an older file of that name are stale" if stale else ""
         reasons.append(f"no engine in {cache} was built from this file{what}")
-    raise ValueError(f"{'; '.join(dict.fromkeys(reasons))}: {rebuild_command(model)}")
+    batch = f" --batch 1,{most_images}" if most_images > 1 else ""
+    raise ValueError(f"{'; '.join(dict.fromkeys(reasons))}: {rebuild_command(model, batch=batch)}")
+
+
+def _too_few(key: EngineKey, most_images: int) -> str:
+    """Returns that an engine takes fewer images at once than are needed, or nothing."""
+    most = key.batches[-1]
+    return f"the engine takes {most} at once, not {most_images}" if most < most_images else ""
 
 
 def why_not(key: EngineKey, library: TensorRt, gpu: Gpu) -> str:
@@ -299,9 +317,9 @@ def gpu_target(gpu: Gpu) -> str:
     return f"{gpu.name}, {gpu.compute_capability}, {gpu.multiprocessors} multiprocessors"
 
 
-def rebuild_command(model: Path, entry: Entry | None = None) -> str:
+def rebuild_command(model: Path, entry: Entry | None = None, batch: str = "") -> str:
     """Returns what to do about an engine that is missing or unusable."""
-    options = ""
+    options = batch
     if entry is not None and entry.card is not None:
         key = entry.card.key
         batches = ",".join(map(str, key.batches))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rosam_core.types import Camera
+from rosam_core.types import Camera, Float64
 
 _CALIBRATE = (
     "calibrate the camera (camera_calibration) and let its driver publish the result, or fill K"
@@ -90,9 +90,8 @@ def camera_of_info(info: Any, image_topic: str = "") -> Camera:
     Raises:
         ValueError: The message cannot be a calibrated camera; says which field and the remedy.
     """
-    is_rectified = any(part.startswith("image_rect") for part in image_topic.split("/"))
-    if is_rectified and info.p[0] > 0:
-        k = np.asarray(info.p, dtype=np.float64).reshape(3, 4)[:, :3].ravel().tolist()
+    if is_rectified(image_topic) and info.p[0] > 0:
+        k = _projection(info)[:, :3].ravel().tolist()
         camera = camera_from_info(info.width, info.height, "", (), k)
     else:
         d, k = [float(v) for v in info.d], [float(v) for v in info.k]
@@ -117,20 +116,62 @@ def camera_of_info(info: Any, image_topic: str = "") -> Camera:
     return camera
 
 
-def camera_for_image(camera: Camera, width: int, height: int) -> Camera:
+def is_rectified(image_topic: str) -> bool:
+    """Returns whether a topic carries rectified images, as image_proc names them."""
+    return any(part.startswith("image_rect") for part in image_topic.split("/"))
+
+
+def _projection(info: Any) -> Float64:
+    return np.asarray(info.p, dtype=np.float64).reshape(3, 4)
+
+
+def rectification_of(
+    info: Any, camera: Camera, image_topic: str = ""
+) -> tuple[list[float], list[float]] | None:
+    """Returns R and P of a picture made from one that a CameraInfo message describes.
+
+    P is taken along with whatever crop and resize the picture went through: what turned the
+    message's K (its P where the images are rectified already) into the camera's.
+
+    Args:
+        info: The message; see `camera_of_info`.
+        camera: Intrinsics of the picture.
+        image_topic: Topic of the images.
+
+    Returns:
+        The 9 values of R and the 12 of P, row by row; None if the message has no P.
+    """
+    if not (info.p[0] > 0 and info.p[5] > 0):
+        return None
+    p, r = _projection(info), [float(v) for v in info.r]
+    k = np.asarray(info.k, dtype=np.float64).reshape(3, 3)
+    if is_rectified(image_topic):
+        k, r = p[:, :3], np.eye(3).ravel().tolist()  # nothing is left to rectify
+    resize = camera.K @ np.linalg.inv(k)
+    return r, (resize @ p).ravel().tolist()
+
+
+def camera_for_image(
+    camera: Camera, width: int, height: int, source: str = "its camera_info"
+) -> Camera:
     """Returns the camera if it is of exactly this image size.
 
     Args:
         camera: Intrinsics.
         width: Image width [px].
         height: Image height [px].
+        source: Where the intrinsics come from, for the message.
 
     Raises:
         ValueError: Sizes differ; a resize or a crop would be a guess, so none is made.
     """
     if (camera.width, camera.height) != (width, height):
-        raise ValueError(
-            f"image is {width}x{height} but its camera_info is {camera.width}x{camera.height}: "
+        remedy = (
             "publish the camera_info of this very image (image_proc resizes both together)"
+            if source == "its camera_info"
+            else "give the calibration of images of this size"
+        )
+        raise ValueError(
+            f"image is {width}x{height} but {source} is {camera.width}x{camera.height}: {remedy}"
         )
     return camera
