@@ -25,6 +25,8 @@ from pathlib import Path
 from real_drives_frames import POSED, SCORED, overlap, prepare
 from real_drives_page import ROOT, ROWS, write_page
 
+from rosam_core.engines.contract import load_card
+
 SHIPPED = ROOT / "rosam_core/weights/rosam_light.onnx"
 NUSCENES = (320, 192)
 """Network size for nuScenes: about its aspect, and the focal length of training at 416x128."""
@@ -57,7 +59,7 @@ COMMON = (
     "model.name=light",
     "data.width=416",
     "data.height=128",
-    "data.canonical_focal_px=288",
+    f"data.canonical_focal_px={load_card(SHIPPED).training_focal_px:g}",
     "data.workers=0",
     "data.val_drives={work}/choose",
     "train.batch_size=6",

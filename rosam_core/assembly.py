@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from rosam_core.checkpoint import knows_metres, load_student_weights
+from rosam_core.checkpoint import LICENCE, load_student_weights, student_facts
 from rosam_core.drives.base import Drive
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
@@ -53,8 +54,17 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
     if recipe.method not in ("supervised", "self_supervised"):
         teacher = _adaptation(recipe).teacher
         if teacher:  # a student has its teacher's metres, whatever the drives know
-            samples.is_metric = knows_metres(teacher)
+            samples.is_metric = student_facts(teacher).is_metric
     return samples, validation
+
+
+def licence(recipe: Recipe) -> str:
+    """Returns the SPDX expression of what the recipe trains: ours, or those it starts from."""
+    sources = [recipe.model.init]
+    if recipe.method not in ("supervised", "self_supervised"):
+        sources += [_adaptation(recipe).teacher, _adaptation(recipe).day]
+    found = {student_facts(path).licence for path in sources if path} - {LICENCE}
+    return " AND ".join(sorted(found)) or LICENCE
 
 
 def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
@@ -70,6 +80,8 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
         )
         return samples, _validation(recipe, drives)
     video = data.video
+    if data.condition_weights:
+        raise ValueError(f"data.condition_weights has no meaning for {recipe.method}")
     recorded = RecordedSamples(
         _recorded_drives(data.drives, video),
         size,
@@ -79,6 +91,7 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
         regions=Path(video.regions) if video.regions else None,
         with_depth=False,
         neighbour_looks=False,
+        conditions=video.condition_names(),
         seed=recipe.seed,
     )
     _warn_of_stretching(recorded)
@@ -88,6 +101,16 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
             f"no frame of {data.drives} has the pose of a neighbour: use "
             "self_supervised.motion=learned"
         )
+    if recipe.method == "rosam_depth" and recipe.rosam_depth.reliability != "none":
+        if not samples.is_metric:
+            log.warning("no frame has the pose of a neighbour: every label is as reliable")
+        elif (
+            recipe.rosam_depth.teacher and not student_facts(recipe.rosam_depth.teacher).is_metric
+        ):
+            raise ValueError(
+                f"the depth of {recipe.rosam_depth.teacher} has no scale, so poses of the drives "
+                "do not judge it: set rosam_depth.reliability=none"
+            )
     return samples, _validation(recipe, [])
 
 
@@ -107,6 +130,13 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         start = _adaptation(recipe).teacher
     if start:
         load_student_weights(student, start)
+        focal, wanted = student_facts(start).canonical_focal_px, recipe.data.canonical_focal_px
+        if not math.isclose(focal, wanted, rel_tol=1e-3):
+            log.warning(
+                "%s gives metres for a focal length of %g px, data.canonical_focal_px is %g: "
+                "pictures of the same size begin with %.2f times the depth",
+                *(start, focal, wanted, focal / wanted),
+            )
     if recipe.method == "self_supervised":
         if _needs_poses(recipe):
             return {"student": student}
@@ -141,6 +171,7 @@ def create_method(
         return SyntheticAdaptation(student, teacher, options).to(device)
     day = _frozen(recipe, options.day, "day", device) if options.day else None
     if isinstance(options, RosamOptions):
+        _check_regions(recipe, options)
         return RosamDepth(student, teacher, day, options, focal).to(device)
     return RealAdaptation(student, teacher, day, options).to(device)
 
@@ -206,9 +237,38 @@ def _frozen(recipe: Recipe, weights: str | None, role: str, device: torch.device
             f"{recipe.method} needs {section}.{role}: a checkpoint of `rosam train`, or an ONNX "
             "file that `rosam export` wrote"
         )
+    focal, wanted = student_facts(weights).canonical_focal_px, recipe.data.canonical_focal_px
+    if not math.isclose(focal, wanted, rel_tol=1e-3):
+        raise ValueError(
+            f"the {role} {weights} gives metres for a focal length of {focal:g} px, and what it "
+            f"teaches would be taken for {wanted:g}: set data.canonical_focal_px={focal:g}"
+        )
     network = create_model(recipe.model.name)
     load_student_weights(network, weights)
     return network.to(device)
+
+
+def _check_regions(recipe: Recipe, options: RosamOptions) -> None:
+    """Refuses priors of regions without regions: they would change nothing.
+
+    Raises:
+        ValueError: The recipe names none and has a term that is of regions.
+    """
+    if recipe.data.video.regions:
+        return
+    using = {
+        "contrast_weight": options.contrast_weight > 0,
+        "likelihood_weight": options.likelihood_weight > 0,
+        "outlier_mask": options.outlier_mask,
+        "reliability=region": options.reliability == "region",
+        f"label={options.label}": options.label != "teacher",
+        "smoothness=region": options.smoothness == "region",
+    }
+    if named := [name for name, is_used in using.items() if is_used]:
+        raise ValueError(
+            f"rosam_depth uses regions ({', '.join(named)}): data.video.regions=FOLDER of "
+            "`rosam masks`, or method=real_adaptation, which has no use for any"
+        )
 
 
 def _recorded_drives(path: str, video: VideoOptions) -> list[Drive]:
@@ -219,7 +279,7 @@ def _recorded_drives(path: str, video: VideoOptions) -> list[Drive]:
         nuscenes_sweeps=video.nuscenes_sweeps or None,
         robotcar_split=video.robotcar_split,
     )
-    conditions = [c.strip() for c in video.conditions.split(",") if c.strip()]
+    conditions = [name for name in video.condition_names() if name != "unknown"]
     return open_drives(path, video.kind, conditions, options)
 
 
@@ -229,8 +289,11 @@ def _validation(recipe: Recipe, drives: Sequence[DriveIndex]) -> Validation | No
     if not data.val_drives:
         return None
     if find_kind(Path(data.val_drives)) != "synthetic":
-        recorded = open_drives(data.val_drives, options=DriveOptions(fov_deg=data.video.fov_deg))
-        return RecordedValidation(recorded, size, data.target, limit)
+        video = data.video
+        camera = (video.nuscenes_camera,) if video.nuscenes_camera else None
+        options = DriveOptions(fov_deg=video.fov_deg, nuscenes_camera=camera)
+        recorded = open_drives(data.val_drives, options=options)
+        return RecordedValidation(recorded, size, data.target, limit, video.view.resize)
     held_out = find_training_drives(data.val_drives)
     if shared := shared_worlds(drives, held_out):
         log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)

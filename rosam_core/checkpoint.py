@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import random
@@ -11,11 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from rosam_core.types import ModelCard, card_path
 
 FORMAT = "rosam-checkpoint-1"
+
+LICENCE = "Apache-2.0"
+"""Of weights that were trained here, from nothing or from weights under the same licence."""
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
@@ -68,8 +73,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def knows_metres(path: str | Path) -> bool:
-    """Returns whether a student predicts metres, not relative depth.
+@dataclasses.dataclass(frozen=True)
+class StudentFacts:
+    """What has to be known of a student beside its weights.
+
+    Attributes:
+        canonical_focal_px: Focal length for which its output is metres [px].
+        is_metric: Whether it predicts metres, not relative depth.
+        licence: SPDX expression of its weights.
+    """
+
+    canonical_focal_px: float
+    is_metric: bool
+    licence: str
+
+
+def student_facts(path: str | Path) -> StudentFacts:
+    """Returns what has to be known of a student beside its weights.
 
     Args:
         path: A checkpoint of `rosam train`, or an exported ONNX file with its card.
@@ -80,8 +100,12 @@ def knows_metres(path: str | Path) -> bool:
     """
     path = Path(path)
     if path.suffix == ".onnx":
-        return ModelCard.load(card_path(path)).is_metric
-    return bool(load_checkpoint(path).get("is_metric", True))
+        card = ModelCard.load(card_path(path))
+        return StudentFacts(card.training_focal_px, card.is_metric, card.licence)
+    state = load_checkpoint(path)
+    focal = float(yaml.safe_load(state["recipe"])["data"]["canonical_focal_px"])
+    metric, licence = bool(state.get("is_metric", True)), str(state.get("licence", LICENCE))
+    return StudentFacts(focal, metric, licence)
 
 
 def load_student_weights(student: nn.Module, path: str | Path) -> None:

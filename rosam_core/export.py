@@ -20,7 +20,7 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from rosam_core.checkpoint import load_checkpoint, load_student_weights
+from rosam_core.checkpoint import LICENCE, load_checkpoint, load_student_weights
 from rosam_core.config import from_mapping
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.model_files import replaced_model
@@ -73,6 +73,8 @@ class TrainedStudent:
     focal_range: tuple[float, float]
     validation: Mapping[str, Any]
     is_metric: bool
+    licence: str
+    training_data: str
     card: ModelCard | None = None
 
 
@@ -104,6 +106,8 @@ def load_student(checkpoint: str | Path) -> TrainedStudent:
         (float(low), float(high)),
         state["validation"],
         bool(state.get("is_metric", True)),
+        str(state.get("licence", LICENCE)),
+        str(state.get("origin") or _trained_on(recipe)),
     )
 
 
@@ -138,6 +142,8 @@ def _load_exported(model: Path) -> TrainedStudent:
         card.focal_range_px,
         trained.get("validation", {}),
         card.is_metric,
+        card.licence,
+        card.training_data,
         card,
     )
 
@@ -163,7 +169,8 @@ def export_checkpoint(
             that of the exported file, if None.
         results: Measured figures for the card.
         name: Name on the card; that of the file if None.
-        licence: SPDX identifier of the weights; Apache-2.0 if None.
+        licence: SPDX expression of the weights; that of the checkpoint if None: Apache-2.0, or
+            what those have that it started from.
         training_data: In words; the drives' name, the method and what it started from if None.
 
     Raises:
@@ -206,9 +213,8 @@ def export_checkpoint(
             is_metric=trained.is_metric,
             confidence_temperature=temperature,
             sha256=file_sha256(temporary),
-            licence=licence or (former.licence if former else "Apache-2.0"),
-            training_data=training_data
-            or (former.training_data if former else _trained_on(trained.recipe)),
+            licence=licence or trained.licence,
+            training_data=training_data or trained.training_data,
             results={
                 "export": checks,
                 "training": training,
@@ -220,12 +226,13 @@ def export_checkpoint(
 
 
 def _trained_on(recipe: Recipe) -> str:
-    if recipe.method in ("supervised", "synthetic_adaptation"):
-        return "synthetic drives of `rosam synth`"
     options = recipe.rosam_depth if recipe.method == "rosam_depth" else recipe.adaptation
-    start = recipe.model.init or (None if recipe.method == "self_supervised" else options.teacher)
+    learns_alone = recipe.method in ("supervised", "self_supervised")
+    start = recipe.model.init or (None if learns_alone else options.teacher)
     # Without folders: a card goes out with the model, and whose machine it was is nobody's matter.
     origin = f" from {Path(start).parent.name}/{Path(start).name}" if start else ""
+    if recipe.method == "supervised":
+        return f"synthetic drives of `rosam synth`{origin}"
     return f"{Path(recipe.data.drives).name}, by {recipe.method}{origin}"
 
 

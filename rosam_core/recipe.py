@@ -13,6 +13,7 @@ from rosam_core.methods.rosam_depth import RosamOptions
 from rosam_core.methods.self_supervised import SelfSupervisedOptions
 from rosam_core.methods.supervised import SupervisedOptions
 from rosam_core.methods.syn2real import AdaptationOptions
+from rosam_core.types import CONDITIONS
 
 METHODS = (
     "supervised",
@@ -40,7 +41,7 @@ class VideoOptions:
     """How drives are read by what learns from video; see `rosam drive info --help`."""
 
     kind: str = "auto"
-    conditions: str = ""  # of synthetic drives, which renderings, as in day-clear,night; "" = all
+    conditions: str = ""  # only frames of these, as in day-clear,unknown; "" = all
     fov_deg: float | None = None  # of images, a video or a bag without intrinsics
     nuscenes_split: str | None = None
     nuscenes_camera: str | None = None  # one, such as CAM_FRONT; null = all six
@@ -49,6 +50,18 @@ class VideoOptions:
     regions: str | None = None  # folder that `rosam masks` wrote
     view: ViewOptions = dataclasses.field(default_factory=ViewOptions)
     neighbours: NeighbourOptions = dataclasses.field(default_factory=NeighbourOptions)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.condition_names() if name not in CONDITIONS]
+        if unknown:
+            raise ValueError(
+                f"data.video.conditions={self.conditions}: {', '.join(unknown)} is none of "
+                + ", ".join(CONDITIONS)
+            )
+
+    def condition_names(self) -> list[str]:
+        """Returns the conditions, none for all."""
+        return [name.strip() for name in self.conditions.split(",") if name.strip()]
 
 
 @dataclasses.dataclass(frozen=True)

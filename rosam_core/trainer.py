@@ -17,7 +17,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rosam_core.assembly import create_method, networks, training_data
+from rosam_core.assembly import create_method, licence, networks, training_data
 from rosam_core.checkpoint import (
     git_commit,
     load_checkpoint,
@@ -92,6 +92,7 @@ class Trainer:
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.ema.to(self.fabric.device)
         self.method = create_method(recipe, wrapped, self.fabric.device)
+        self.licence = licence(recipe)
 
         self.step = 0
         self.elapsed_s = 0.0  # training time of this run and those it resumes
@@ -125,16 +126,17 @@ class Trainer:
         before = (self.step, self.elapsed_s)
         recent: list[dict[str, float]] = []
         try:
-            while self._progress() < 1 and not self.stopped:
+            last = self._progress() >= 1
+            while not last:
                 batch, focal = next(stream)
                 recent.append(self._optimise(batch))
                 self.focal_range[0] = min(self.focal_range[0], float(focal.min()))
                 self.focal_range[1] = max(self.focal_range[1], float(focal.max()))
                 self.step += 1
                 self.elapsed_s = time.monotonic() - started
-                self._agree()
+                is_stopped = self._agree()
                 progress.update()
-                last = self._progress() >= 1 or self.stopped
+                last = self._progress() >= 1 or is_stopped
                 if self.step % options.log_every == 0 or last:
                     seconds = max(self.elapsed_s - before[1], 1e-9)
                     rate = (self.step - before[0]) * len(focal) * self.fabric.world_size / seconds
@@ -143,7 +145,7 @@ class Trainer:
                     recent.clear()
                     progress.set_postfix(loss=f"{values['loss']:.3f}", images_s=f"{rate:.1f}")
                     records.write("train", self.step, self.elapsed_s / 60, values)
-                if self.step % options.val_every == 0 or (last and not self.stopped):
+                if self.step % options.val_every == 0 or (last and not is_stopped):
                     self._validate(records)
                     started = time.monotonic() - self.elapsed_s  # validation is not training time
                 if self.step % options.checkpoint_every == 0 or last:
@@ -187,16 +189,21 @@ class Trainer:
         values = {name: float(mean.detach()) for name, mean in means.items()}
         return {"loss": float(loss.detach()), **values, "rate": rate, "gradient_norm": float(norm)}
 
-    def _agree(self) -> None:
-        """Shares the first process's clock, signals, and the focal lengths, among all of them."""
+    def _agree(self) -> bool:
+        """Shares the first process's clock, signals, and the focal lengths, among all of them.
+
+        Returns whether the run ends with this step. A signal that comes later ends it with the
+        next one: processes that differ about it would wait for each other.
+        """
         if self.fabric.world_size == 1:
-            return
+            return self.stopped
         clock = self.elapsed_s if self.fabric.is_global_zero else 0.0
         nearest, farthest = self.focal_range
         state = torch.tensor([clock, self.stopped, -nearest, farthest], dtype=torch.float64)
         state = self.fabric.all_reduce(state.to(self.fabric.device), reduce_op="max")
         self.elapsed_s, self.stopped = float(state[0]), bool(state[1])
         self.focal_range = [-float(state[2]), float(state[3])]
+        return bool(state[1])
 
     def _progress(self) -> float:
         """Returns how much of the run is done, in [0, 1], by steps or by time."""
@@ -301,6 +308,7 @@ class Trainer:
             "recipe": to_yaml(self.recipe),
             "commit": git_commit(),
             "is_metric": self.samples.is_metric,
+            "licence": self.licence,
         }
         save_checkpoint(self.out / name, state)
 

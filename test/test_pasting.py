@@ -101,6 +101,38 @@ def test_another_camera_sees_it_where_and_as_large_as_it_would_be():
     assert heights[1] == pytest.approx(60 + 200 * (2.0 - sine * 10) / cosine / 10, abs=2)
 
 
+def with_slanted_wall(frame, near, far, height, number=7):
+    """Puts an upright wall on the street, its left end `near`, its right end `far` [m]."""
+    camera = frame.camera
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    ray = (u - camera.cx) / camera.fx
+    # From (-1, near) to (1, far): x = ray Z on the line through both.
+    depth = (near + far) / (2 - (far - near) * ray)
+    x, y = ray * depth, (v - camera.cy) / camera.fy * depth
+    foot = frame.ground[3]
+    inside = (abs(x) <= 1) & (y <= foot) & (y >= foot - height)
+    frame.image[inside], frame.instances[inside] = RED, number
+    frame.depth[inside] = depth[inside]
+    return frame
+
+
+def test_what_reaches_into_the_distance_stands_on_the_ground_with_both_ends():
+    donor = with_slanted_wall(street(), 9.0, 12.0, 1.4)
+    found = 0
+    for result, mask in pasted_board(street(), donor, nearer=0.4):
+        x, y, w, h = extent(mask)
+        if x == 0 or x + w == 160 or y + h == 80 or result.depth[mask].max() > 8:
+            continue
+        found += 1
+        for column in (x + 2, x + w // 2, x + w - 3):
+            foot = np.nonzero(mask[:, column])[0].max()
+            metres = (foot + 0.5 - CAMERA.cy) / CAMERA.fy * result.depth[foot, column]
+            assert metres == pytest.approx(1.5, abs=0.15)  # two pixels at 8 m
+        shape = result.depth[mask].max() / result.depth[mask].min()
+        assert shape == pytest.approx(12 / 9, rel=0.04)
+    assert found > 5
+
+
 def test_what_is_nearer_hides_it_and_stays_as_it_was():
     donor = with_board(street(), depth=12.0, width=2.0, height=1.6)
     wall = street()

@@ -219,6 +219,27 @@ def test_depth_waits_while_the_pose_network_warms_up():
         assert trained.pose.motion.grad[3] != 0
 
 
+class NormedDepth(EvenDepth):
+    """The same behind a batch norm."""
+
+    def __init__(self, depth_m):
+        super().__init__(depth_m)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, images):
+        self.norm(images)
+        return super().forward(images)
+
+
+def test_statistics_wait_with_the_depth():
+    options = SelfSupervisedOptions(pose_warmup_steps=3)
+    trained = SelfSupervised(NormedDepth(8.5), KnownMotion((-0.4, 0, 0)), options, FOCAL)
+    for step, batches in ((2, 0), (3, 1)):
+        trained.train()  # as every step of the loop begins
+        trained.losses(batch_of_a_wall(), step)
+        assert int(trained.student.norm.num_batches_tracked) == batches
+
+
 def with_recorded_motion(depth_m=DEPTH_M):
     options = SelfSupervisedOptions(motion="recorded")
     return SelfSupervised(EvenDepth(depth_m), None, options, FOCAL)

@@ -16,6 +16,7 @@ pytest.importorskip("lightning")
 from training_support import small_overrides, write_fake_drives
 
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint
+from rosam_core.cli import main
 from rosam_core.config import load_config
 from rosam_core.drives.opening import open_drives
 from rosam_core.drives.training_samples import ValidationSamples, find_training_drives
@@ -49,9 +50,11 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def taught(drives, tmp_path_factory):
-    """A checkpoint of two steps, for the methods that need a teacher."""
+    """A checkpoint of two steps, for the methods that need a teacher, and region maps beside."""
     out = tmp_path_factory.mktemp("taught") / "run"
     train(small(drives, "train.steps=2", recipe=SUPERVISED), out)
+    masks = ["-o", str(out / "masks"), "--source", "instances"]
+    assert main(["masks", str(drives / "train"), *masks]) == 0
     return out / "last.pt"
 
 
@@ -59,7 +62,11 @@ def teachers(recipe, checkpoint):
     method = yaml.safe_load(recipe.read_text())["method"]
     return {
         "synthetic_adaptation": [f"adaptation.teacher={checkpoint}"],
-        "rosam_depth": [f"rosam_depth.teacher={checkpoint}", f"rosam_depth.day={checkpoint}"],
+        "rosam_depth": [
+            f"rosam_depth.teacher={checkpoint}",
+            f"rosam_depth.day={checkpoint}",
+            f"data.video.regions={checkpoint.parent / 'masks'}",
+        ],
     }.get(method, [])
 
 
@@ -156,7 +163,7 @@ def test_a_student_has_the_metres_of_its_teacher(drives, taught, tmp_path, is_me
     overrides = ["train.steps=1", "data.val_drives=null", f"data.drives={images}"]
     overrides += ["data.video.fov_deg=60", "data.video.regions=null"]
     overrides += ["data.video.neighbours.min_flow_px=0", "data.video.neighbours.max_gap_s=9"]
-    overrides += [f"rosam_depth.teacher={teacher}", "rosam_depth.day=null"]
+    overrides += ["method=real_adaptation", f"adaptation.teacher={teacher}"]
     train(small(drives, *overrides, recipe=recipe), tmp_path / "run")
     assert load_checkpoint(tmp_path / "run/last.pt")["is_metric"] is is_metric
 

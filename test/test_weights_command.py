@@ -117,6 +117,12 @@ def test_it_exports_and_the_card_says_what_it_is(published, tmp_path):
     assert card["architecture"] == "monodepth2"
     assert card["training_focal_px"] == 60.0
     assert card["is_metric"] is False
+    assert card["licence"] == "NOASSERTION"
+    whose = "what its authors trained it on: imported from"
+    assert card["training_data"] == f"{whose} {folder.name}/md4all.ckpt"
+    imported(tmp_path / "b.pt", *arguments, "--licence", "CC-BY-NC-SA-4.0")
+    assert main(["export", str(tmp_path / "b.pt"), "-o", str(tmp_path / "b.onnx")]) == 0
+    assert json.loads((tmp_path / "b.json").read_text())["licence"] == "CC-BY-NC-SA-4.0"
     assert (card["input_width"], card["input_height"]) == (W, H)
 
 

@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--relative", action="store_true", help="depth is known up to a factor only, not in metres"
     )
+    add.add_argument(
+        "--licence",
+        default="NOASSERTION",
+        metavar="SPDX",
+        help="of the weights, for the cards of what is made of them (NOASSERTION: not known)",
+    )
     add.add_argument("--mean", type=float, default=0.45, help="of the normalisation (0.45)")
     add.add_argument("--std", type=float, default=0.225, help="of the normalisation (0.225)")
     add.set_defaults(wrong_arguments=add.error)
@@ -104,10 +110,17 @@ def run(args: argparse.Namespace) -> int:
             "recipe": to_yaml(recipe),
             "commit": "imported",
             "is_metric": not args.relative,
+            "licence": args.licence,
+            "origin": f"what its authors trained it on: imported from {_names(args)}",
         },
     )
     print(f"{args.output}: {width}x{height}; next: rosam export {args.output} -o model.onnx")
     return 0
+
+
+def _names(args: argparse.Namespace) -> str:
+    files = [args.checkpoint] if args.checkpoint else [args.encoder, args.decoder]
+    return " and ".join(f"{file.parent.name}/{file.name}".lstrip("/") for file in files)
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def paste_objects(
     its size in metres and its height above the ground: it moves to another column and to `nearer`
     ... 1 times its distance, is scaled by (f_frame / f_donor) (Z_donor / Z_frame), lands in the
     row where its foot has the height above the ground that it had, and is hidden by what is nearer
-    (Dwibedi et al., "Cut, Paste and Learn", ICCV 2017, with the third dimension).
+    (Dwibedi et al., "Cut, Paste and Learn", ICCV 2017, with the third dimension). All its depths
+    are taken times that factor, which is what its enlarged picture shows: nearer by half, it is
+    also half as long.
 
     Cameras that are tilted or rolled by more than 60 degrees neither give nor take any.
 
@@ -79,7 +81,7 @@ def paste_objects(
         factor = float(np.exp(rng.uniform(np.log(nearer), 0)))
         factor = min(max(factor, _NEAREST_M / distance), 1.0)
         column = rng.uniform(0, frame.camera.width)
-        scale, shift = _placement(frame, donor, mask, distance, distance * factor, column)
+        scale, shift = _placement(frame, donor, mask, factor, column)
         if not 0 < scale <= _LARGEST_SCALE:
             continue
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -87,7 +89,7 @@ def paste_objects(
         share = cv2.warpAffine(mask.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
         # Depth is of one thing or the other; at 0.6 little of the donor's background comes along.
         moved = cv2.warpAffine(donor.depth, matrix, size, flags=cv2.INTER_NEAREST)
-        moved += np.float32(distance * (factor - 1))
+        moved *= np.float32(factor)
         seen = (share > 0.6) & (moved < depth) & (moved > 0)
         looks = cv2.warpAffine(donor.image, matrix, size, flags=cv2.INTER_LINEAR)
         image[seen] = looks[seen]
@@ -137,24 +139,25 @@ def _placement(
     frame: RenderedFrame,
     donor: RenderedFrame,
     mask: npt.NDArray[np.bool_],
-    before: float,
-    distance: float,
+    factor: float,
     column: float,
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """Returns the scale and the shift [px] that take an object to a column and a distance.
 
-    `before` is its distance in the donor [m].
+    `factor` is that distance by the one in the donor.
     """
     rows, columns = np.nonzero(mask)
-    foot_row = float(rows.max())
-    foot_column = float(np.mean(columns[rows == rows.max()]))
+    foot_row, lowest = float(rows.max()), columns[rows == rows.max()]
+    foot_column = float(np.mean(lowest))
+    before = float(np.median(donor.depth[rows.max(), lowest]))
     camera, up = donor.camera, donor.ground[:3]
     foot = before * np.array(
         [(foot_column - camera.cx) / camera.fx, (foot_row - camera.cy) / camera.fy, 1.0]
     )
     height = donor.ground[3] + up @ foot
     scale = np.sqrt(frame.camera.fx * frame.camera.fy / (camera.fx * camera.fy))
-    scale *= before / distance
+    scale /= factor
+    distance = before * factor
     camera, up = frame.camera, frame.ground[:3]
     x = (column - camera.cx) / camera.fx * distance
     y = (height - frame.ground[3] - up[0] * x - up[2] * distance) / up[1]

@@ -93,6 +93,7 @@ class RecordedSamples:
         regions: Path | None = None,
         with_depth: bool = True,
         neighbour_looks: bool = True,
+        conditions: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         """Finds the frames that can be learned from.
@@ -107,6 +108,7 @@ class RecordedSamples:
             with_depth: Read lidar or exact depth, where there is any.
             neighbour_looks: Augment the neighbours, too; without it a sample has no
                 `previous_augmented` and `next_augmented`.
+            conditions: Only frames of these are learned from; all if empty.
             seed: Everything random follows from it.
 
         Raises:
@@ -127,6 +129,15 @@ class RecordedSamples:
                 f"motion, {options.step} frames and at most {options.max_gap_s:g} s away: "
                 "`rosam drive doctor` says how a drive moves"
             )
+        if conditions:
+            found = [target.drive.glance(target.index).condition for target in self.targets]
+            pairs = zip(self.targets, found, strict=True)
+            self.targets = [target for target, condition in pairs if condition in conditions]
+            if not self.targets:
+                raise ValueError(
+                    f"none of {len(found)} frames is of {', '.join(conditions)}: they are of "
+                    + ", ".join(sorted(set(found)))
+                )
         self._epoch: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def stretched(self) -> dict[tuple[int, int], float]:

@@ -220,8 +220,9 @@ class TrainingSamples:
         first = int(rng.choice(len(weights), p=weights / weights.sum()))
         condition = drive.conditions[first]
         image, depth = drive.image(condition, frame), drive.depth(frame)
-        if rng.random() < self.augmentation.mix and len(weights) > 1:
-            second = (first + int(rng.integers(1, len(weights)))) % len(weights)
+        others = np.where(np.arange(len(weights)) == first, 0.0, weights)
+        if rng.random() < self.augmentation.mix and others.any():
+            second = int(rng.choice(len(weights), p=others / others.sum()))
             image = mix_conditions(image, drive.image(drive.conditions[second], frame), rng)
         repaints = rng.random() < self.augmentation.repaint
         pasting = np.random.default_rng((self.seed, 4, position))  # the rest stays as it is

@@ -82,18 +82,24 @@ class RecordedValidation:
         size: Network width and height [px].
         target: How depth becomes a target.
         limit: At most so many frames, spread evenly.
+        resize: As `ViewOptions` has it.
 
     Raises:
         ValueError: There is no frame.
     """
 
     def __init__(
-        self, drives: Sequence[Drive], size: tuple[int, int], target: DepthTarget, limit: int
+        self,
+        drives: Sequence[Drive],
+        size: tuple[int, int],
+        target: DepthTarget,
+        limit: int,
+        resize: str = "stretch",
     ) -> None:
         self.recorded = RecordedSamples(
             drives,
             size,
-            view=ViewOptions(crop=(1.0, 1.0), flip=0.0),
+            view=ViewOptions(resize=resize, crop=(1.0, 1.0), flip=0.0),
             look=AugmentationOptions(),
             neighbours=NeighbourOptions(need="none"),
             neighbour_looks=False,

@@ -14,6 +14,7 @@ from rosam_core.losses.smoothness import edge_aware_smoothness
 from rosam_core.losses.velocity import velocity_error
 from rosam_core.methods.base import Batch, Term
 from rosam_core.methods.neighbours import neighbour_error, view_depth
+from rosam_core.models.common import freeze_norms
 
 MOTIONS = ("learned", "recorded", "mixed")
 
@@ -82,6 +83,8 @@ class SelfSupervised(nn.Module):
         """
         clean = batch["clean"]
         waits = self.pose is not None and step < self.options.pose_warmup_steps
+        if waits:
+            freeze_norms(self.student)  # which would learn from the images without any gradient
         with torch.set_grad_enabled(not waits):
             scales = self.student(batch["image"])["scales"]
         terms = {}
