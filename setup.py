@@ -68,6 +68,7 @@ setup(
             "omegaconf>=2.3",
             "onnx>=1.16",
             "onnxscript>=0.3",
+            "pillow>=9.4",
             "safetensors>=0.4",
             "scikit-image>=0.22",
             "tensorboard>=2.15",

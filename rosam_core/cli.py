@@ -61,6 +61,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rosam: stopped", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("rosam_") or not package:
+            raise
+        print(
+            f"rosam {args.command}: needs the package {package}, which is not installed: "
+            "in a checkout, pip install -c constraints.txt '.[train]' (docs/index.md)",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, OSError) as error:
         print(f"rosam {args.command}: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import difflib
 import types
 import typing
@@ -43,6 +44,14 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     return from_mapping(cls, values)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Stated:
+    """A number or date as it was typed: a name such as 2011_09_26 must stay what it is."""
+
+    value: Any
+    text: str
+
+
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Sets `key.sub=value` in nested mappings, in place.
 
@@ -56,6 +65,9 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"override {override!r}: the value is not YAML: {error}") from error
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, datetime.date) or (is_number and str(value) != text.strip()):
+        value = _Stated(value, text.strip())
     *parents, last = key.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})
@@ -94,6 +106,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
     """Returns `value` as the annotated type, or raises ValueError naming the key."""
+    if isinstance(value, _Stated):
+        wants_text = str in (hint, *typing.get_args(hint))
+        value = value.text if wants_text else value.value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:

@@ -89,3 +89,25 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "rosam_core.commands.info", command)
     with pytest.raises(ZeroDivisionError):
         cli.main(["info"])
+
+
+def test_a_missing_package_is_one_line_with_the_way_to_get_it(monkeypatch, capsys, tmp_path):
+    from rosam_core.commands import train
+
+    def run(args):
+        raise ModuleNotFoundError("No module named 'lightning'", name="lightning.fabric")
+
+    monkeypatch.setattr(train, "run", run)
+    assert cli.main(["train", "a.yaml", "--out", str(tmp_path / "x")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rosam train: needs the package lightning, which is not installed")
+    assert "pip install -c constraints.txt '.[train]'" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_rendering_without_torch_makes_no_folder(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    out = tmp_path / "drives"
+    assert cli.main(["synth", "--out", str(out), "--drives", "1", "--frames", "1"]) == 1
+    assert "rosam synth: needs the package torch" in capsys.readouterr().err
+    assert not out.exists()

@@ -86,6 +86,22 @@ def test_null_is_none_only_where_none_is_allowed():
         from_mapping(Inner, {"steps": None})
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    name: str = ""
+    folder: str | None = None
+    rate: float = 0.0
+
+
+@pytest.mark.parametrize("text", ["2011_09_26", "0012", "1.10", "2011-09-26", "12", "1e3", "0x10"])
+def test_a_name_of_digits_stays_as_it_was_typed(tmp_path, text):
+    (tmp_path / "a.yaml").write_text("rate: 1")
+    found = load_config(Named, tmp_path / "a.yaml", [f"name={text}", f"folder={text}"])
+    assert (found.name, found.folder) == (text, text)
+    given = ["rate=1_000.5", "folder=null"]
+    assert load_config(Named, tmp_path / "a.yaml", given) == Named("", None, 1000.5)
+
+
 def test_override_makes_the_sections_it_needs():
     values = {}
     apply_override(values, "a.b.c=1")

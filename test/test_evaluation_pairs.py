@@ -149,12 +149,61 @@ def two(tmp_path):
     """Three drives of truth 12, 24 and 48 m, and saved predictions of 12 and of 24 m for all."""
     for name, depth in (("a", 12.0), ("b", 24.0), ("c", 48.0)):
         write_drive(tmp_path / "drives" / name, ("day-clear",), depth=depth)
-    for metres in (12, 24):
-        folder = tmp_path / str(metres)
-        folder.mkdir()
-        for index in range(2):
-            np.save(folder / f"{index}.npy", np.full((HEIGHT, WIDTH), metres, np.float32))
+        for metres in (12, 24):
+            for index in range(2):
+                save(tmp_path / str(metres) / name / f"{index}.npy", metres)
     return tmp_path
+
+
+def save(path, metres, height=HEIGHT, width=WIDTH):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, np.full((height, width), metres, np.float32))
+
+
+def test_one_file_is_not_the_depth_of_two_images(two, capsys):
+    save(two / "flat" / "0.npy", 12)
+    save(two / "flat" / "1.npy", 12)
+    arguments = ("--drive", two / "drives", "--predictions", two / "flat")
+    code, said = evaluate(capsys, *arguments)
+    assert code == 1
+    assert "flat/0.npy would be the depth of two frames (a day-clear camera" in said.err
+    assert "folder of its name" in said.err
+
+
+def test_conditions_of_one_scene_have_folders_of_their_own(tmp_path, capsys):
+    write_drive(tmp_path / "drives" / "a", ("day-clear", "night"), depth=12.0)
+    for index in range(2):
+        save(tmp_path / "maps" / "a" / f"{index}.npy", 12)
+    arguments = ("--drive", tmp_path / "drives", "--predictions", tmp_path / "maps")
+    assert "would be the depth of two frames" in evaluate(capsys, *arguments)[1].err
+    for condition, metres in (("day-clear", 12), ("night", 24)):
+        for index in range(2):
+            save(tmp_path / "maps" / "a" / condition / f"{index}.npy", metres)
+    code, _ = evaluate(capsys, *arguments, "--json", tmp_path / "out.json")
+    assert code == 0
+    found = json.loads((tmp_path / "out.json").read_text())["conditions"]
+    assert found["day-clear"]["metric"]["abs_rel"] == pytest.approx(0)
+    assert found["night"]["metric"]["abs_rel"] == pytest.approx(1)
+
+
+def test_maps_of_another_size_have_a_page_too(two, capsys):
+    for name in "abc":
+        for index in range(2):
+            save(two / "12" / name / f"{index}.npy", 12, HEIGHT // 2, WIDTH // 2)
+    arguments = ("--drive", two / "drives", "--predictions", two / "12")
+    code, said = evaluate(capsys, *arguments, "--report", two / "small.html")
+    assert code == 0, said.err
+    assert (two / "small.html").stat().st_size > 10_000
+
+
+def test_images_of_the_same_names_and_other_cameras_are_not_compared(two, capsys):
+    for name, metres in (("first", 12), ("second", 24)):
+        arguments = ("--drive", two / "drives", "--predictions", two / str(metres))
+        assert evaluate(capsys, *arguments, "--json", two / f"{name}.json")[0] == 0
+        drive = two / "drives" / "b" / "drive.json"
+        drive.write_text(drive.read_text().replace('"cx": 31.5', '"cx": 30.5'))
+    with pytest.raises(ValueError, match="scored different images of the same names"):
+        compare(two / "first.json", two / "second.json")
 
 
 def test_saved_predictions_are_scored_and_compared(two, capsys):
@@ -188,7 +237,8 @@ def test_saved_predictions_are_scored_and_compared(two, capsys):
 
 
 def test_a_frame_without_prediction_is_skipped_and_counted(two, capsys):
-    (two / "12" / "1.npy").unlink()
+    for name in "abc":
+        (two / "12" / name / "1.npy").unlink()
     arguments = ("--drive", two / "drives", "--predictions", two / "12")
     code, said = evaluate(capsys, *arguments, "--json", two / "part.json")
     assert code == 0
@@ -284,14 +334,15 @@ def test_evaluations_without_boundaries_are_compared_as_before(two, capsys):
 
 @pytest.mark.parametrize("value", [NAN, 0.0, -1.0])
 def test_predictions_without_any_depth_are_an_error(two, capsys, value):
-    for index in range(2):
-        np.save(two / "12" / f"{index}.npy", np.full((HEIGHT, WIDTH), value, np.float32))
+    for name in "abc":
+        for index in range(2):
+            save(two / "12" / name / f"{index}.npy", value)
     arguments = ("--drive", two / "drives", "--predictions", two / "12")
     code, said = evaluate(capsys, *arguments, "--json", two / "none.json")
     assert code == 1
     assert "in none of 6 frames a pixel with true depth has a predicted one" in said.err
     assert not (two / "none.json").exists()
-    np.save(two / "12" / "0.npy", np.full((HEIGHT, WIDTH), 12, np.float32))
+    save(two / "12" / "a" / "0.npy", 12)
     assert evaluate(capsys, *arguments)[0] == 0
 
 

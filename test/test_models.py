@@ -187,7 +187,9 @@ def test_files_older_than_num_batches_tracked_load(tmp_path):
     state = published_state("resnet18")
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "old.pth")
-    create_model("resnet18", encoder_checkpoint=tmp_path / "old.pth")
+    encoder = create_model("resnet18", encoder_checkpoint=tmp_path / "old.pth").encoder
+    own = encoder.state_dict()
+    assert all(torch.equal(own[key], value) for key, value in state.items() if key in own)
 
 
 def test_safetensors_load(tmp_path):

@@ -240,14 +240,12 @@ def test_no_frame_is_an_error_that_leaves_nothing(tmp_path):
 def test_only_a_tree_of_ours_is_replaced_and_only_when_asked(tmp_path):
     tree = tmp_path / "tree"
     write_robotcar([Made()], tree)
-    with pytest.raises(FileExistsError, match="--force replaces a RobotCar tree that rosam wrote"):
+    with pytest.raises(FileExistsError, match="--force replaces a RobotCar tree"):
         write_robotcar([Made()], tree)
     assert write_robotcar([Made(1)], tree, overwrite=True) == 1
     assert len(read(tree)[0]) == 1
-    (tree / "rosam-robotcar.json").unlink()  # as if it had been downloaded
-    with pytest.raises(
-        FileExistsError, match="exists already and is not a RobotCar tree that ros"
-    ):
+    (tree / ".rosam").unlink()  # as if it had been downloaded
+    with pytest.raises(FileExistsError, match="already and is not a RobotCar tree made here"):
         write_robotcar([Made()], tree, overwrite=True)
     assert len(read(tree)[0]) == 1
 

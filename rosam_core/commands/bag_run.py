@@ -26,6 +26,7 @@ from rosam_core.drives.bag_cameras import (
 )
 from rosam_core.drives.bag_reader import BagMessage, BagReader, DamagedBagError
 from rosam_core.drives.bag_writer import BagWriter, encode_picture
+from rosam_core.drives.whole_folder import refuse_overlap
 from rosam_core.engines.registry import default_model_path, load_engine
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info, rectification_of
 from rosam_core.runtime.colormap import colorize_depth
@@ -45,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.fov is not None:
         Camera.from_fov(args.fov, 2, 2)  # a wrong angle is told before anything is read
     stated = load_camera_file(args.camera) if args.camera else None
-    output, source = Path(args.output).resolve(), Path(args.bag).resolve()
-    if output == source or output in source.parents or source in output.parents:
-        raise ValueError("the output must not be the input bag, nor lie in it or around it")
+    refuse_overlap(args.bag, args.output)
     with BagReader(args.bag) as bag:
         topics, left_out = choose_cameras(bag, args.topic)
         jobs = make_jobs(topics, fov_deg=args.fov, stated=stated, every=args.every)

@@ -14,6 +14,7 @@ from rosam_core.commands.drive_options import (
     drive_options,
 )
 from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.whole_folder import refuse_overlap
 
 if TYPE_CHECKING:
     from rosam_core.types import Frame
@@ -57,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--jpeg must be between 0 and 100, got {args.jpeg}")
     if args.mosaic and form != "robotcar":
         raise ValueError(f"--mosaic has no meaning for the form {form}")
+    refuse_overlap(args.path, args.output)
+    if args.condition and (kind := _kind_of(args)) != "synthetic":
+        raise ValueError(f"--condition has no meaning for a drive of kind {kind}")
     drives = open_drives(args.path, args.kind, args.condition, drive_options(args))
     from tqdm import tqdm
 
@@ -65,6 +69,12 @@ def run(args: argparse.Namespace) -> int:
         written = _write(form, [_Shown(drive, bar) for drive in drives], args)
     print(f"{args.output}: {written} frames")
     return 0
+
+
+def _kind_of(args: argparse.Namespace) -> str:
+    from rosam_core.drives.opening import find_kind
+
+    return find_kind(args.path) if args.kind == "auto" else str(args.kind)
 
 
 def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
@@ -95,7 +105,7 @@ def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
         drives[0],
         args.output,
         compressed=None if args.jpeg is None else "jpeg",
-        quality=args.jpeg or 92,
+        quality=92 if args.jpeg is None else args.jpeg,
         with_truth=True,
         overwrite=args.force,
     )

@@ -203,10 +203,10 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         **({"flicker_note": found.flicker_note} if found.flicker_note else {}),
         "conditions": result,
     }
-    if args.report:
-        _write_page(args, found, result, predict, name, about)
     if args.json == "-":
         print(json.dumps(finite(report), indent=2))
+        if args.report:
+            _write_page(args, found, result, predict, name, about)
         return 0
     rows = table_rows(result, ("median_scaled",) if args.median else ("metric", "median_scaled"))
     print(
@@ -241,14 +241,17 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         text = json.dumps(finite({**report, "frames": frame_rows(found.scores)}), indent=1)
         path.write_text(text + "\n", encoding="utf-8")
     if args.report:
+        _write_page(args, found, result, predict, name, about)
         print(f"report: {args.report}")
     return 0
 
 
 def _settings(args: argparse.Namespace) -> str:
     """Returns 32 hexadecimal digits of every argument but where results go and how fast."""
-    without = {"report", "json", "threads", "run", "wrong_arguments", "verbose", "truth_cache"}
-    stated = {k: str(v) for k, v in sorted(vars(args).items()) if k not in without}
+    without = {"report", "json", "threads", "verbose", "truth_cache"}
+    stated = {
+        k: str(v) for k, v in sorted(vars(args).items()) if k not in without and not callable(v)
+    }
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:32]
 
 

@@ -221,6 +221,7 @@ def _plan(args: argparse.Namespace, recipes: dict[Path, DriveRecipe]) -> list[li
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    import torch  # noqa: F401 - missing, it is to be told before any folder is made
     from tqdm import tqdm
 
     recipes = _recipes(args)

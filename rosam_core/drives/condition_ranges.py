@@ -86,6 +86,8 @@ def _range(entry: Any, path: Path) -> ConditionRange:
 def save_ranges(path: Path, stamps_ns: Sequence[int], conditions: Sequence[str]) -> None:
     """Writes the conditions of frames as a file of ranges; none if all are unknown.
 
+    A file that is there is of an earlier recording of that name: it goes.
+
     Args:
         path: The YAML file.
         stamps_ns: Of the frames [ns].
@@ -103,6 +105,8 @@ def save_ranges(path: Path, stamps_ns: Sequence[int], conditions: Sequence[str])
     known = [entry for entry in entries if entry["condition"] != "unknown"]
     if known:
         path.write_text(yaml.safe_dump(known, sort_keys=False), encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def condition_at(ranges: list[ConditionRange], seconds: float) -> str:

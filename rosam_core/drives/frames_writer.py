@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from rosam_core.drives.synthetic.drive import encode_depth
 from rosam_core.drives.whole_folder import whole_folder
 from rosam_core.geometry.undistortion import undistorted
 from rosam_core.types import Float64, Frame
+
+logger = logging.getLogger(__name__)
 
 
 def write_frames(
@@ -43,9 +46,8 @@ def write_frames(
         ValueError: There is no frame, or two frames of one folder have the same stamp.
     """
     out = Path(out)
-    is_ours = any(out.glob(DESCRIPTION)) or any(out.glob(f"*/{DESCRIPTION}"))
     frames = 0
-    with whole_folder(out, "a folder of frames", is_ours, overwrite) as made:
+    with whole_folder(out, "a folder of frames", overwrite) as made:
         runs: dict[Any, _Run] = {}
         for drive in drives:
             for index in range(len(drive)):
@@ -109,6 +111,14 @@ class _Run:
             "stamps_ns": stamps,
         }
         poses = [self.frames[stamp] for stamp in stamps]
-        if all(pose is not None for pose in poses):
+        unknown = sum(pose is None for pose in poses)
+        if 0 < unknown < len(poses):
+            logger.warning(
+                "%s: %d of %d frames have no pose, so none is written",
+                self.folder.name,
+                unknown,
+                len(poses),
+            )
+        if not unknown:
             described["poses"] = [pose.tolist() for pose in poses if pose is not None]
         (self.folder / DESCRIPTION).write_text(json.dumps(described), encoding="utf-8")

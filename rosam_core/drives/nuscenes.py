@@ -251,7 +251,7 @@ def condition_of(description: str) -> str:
         description: The scene's description in nuScenes' words.
     """
     otherwise = "unknown" if "unknown" in description.lower() else "day-clear"
-    return adverse_condition(description) or otherwise
+    return adverse_condition(description, within_words=True) or otherwise
 
 
 def transform(row: dict[str, Any]) -> Float64:

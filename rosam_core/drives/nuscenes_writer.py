@@ -68,8 +68,7 @@ def write_nuscenes(
         ValueError: A frame has no pose, there is no frame, or a drive has too many cameras.
     """
     out = Path(out)
-    is_tree = any(out.glob("v1.0-*/sample_data.json"))
-    with whole_folder(out, "a nuScenes tree", is_tree, overwrite) as folder:
+    with whole_folder(out, "a nuScenes tree", overwrite) as folder:
         tree = _Tree(folder, jpeg_quality)
         for rig in find_rigs(drives):
             tree.add(rig)

@@ -287,7 +287,9 @@ class RobotCarDrive(Drive):
                 split.name,
                 lost[0],
             )
-        self.stamps, self._context = rows[kept, 1], rows[kept]
+        rows = rows[kept]
+        rows = rows[np.argsort(rows[:, 1], kind="stable")]  # as they were driven
+        self.stamps, self._context = rows[:, 1], rows
 
     def _is_raw(self) -> bool:
         """Returns whether the images are raw, by the first whose head can be read."""

@@ -82,8 +82,7 @@ def write_robotcar(
             its traversal, or its time is before 1970.
     """
     out = Path(out)
-    is_ours = (out / DESCRIPTION).is_file()
-    with whole_folder(out, "a RobotCar tree that rosam wrote", is_ours, overwrite) as root:
+    with whole_folder(out, "a RobotCar tree", overwrite) as root:
         tree = _Tree(root, mosaic)
         for drive in drives:
             tree.add(drive)

@@ -56,7 +56,8 @@ def load_frames(
         path: What `rosam eval --json FILE` wrote.
 
     Returns:
-        What was scored, `range_m`, `crop` and `truth` (how it was made, empty = as published);
+        What was scored, `range_m`, `crop`, `truth` (how it was made, empty = as published) and
+        `drive_digest` (of the names, cameras and poses of all images, None = not known);
         and the figures of the images by scene, camera, stamp and condition.
 
     Raises:
@@ -74,6 +75,7 @@ def load_frames(
             "range_m": whole.get("range_m"),
             "crop": whole.get("crop", NO_CROP),
             "truth": whole.get("truth", ""),
+            "drive_digest": whole.get("drive_digest"),
         }
         return scored, rows
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -102,6 +104,12 @@ def compare(first: Path, second: Path, scaling: str = "metric") -> dict[str, Any
         ValueError: A file is no evaluation, they have no image in common, or scored other parts.
     """
     (of_a, a), (of_b, b) = load_frames(first), load_frames(second)
+    digests = [of.pop("drive_digest") for of in (of_a, of_b)]
+    if a.keys() == b.keys() and all(digests) and digests[0] != digests[1]:
+        raise ValueError(
+            f"{first} and {second} scored different images of the same names: their cameras or "
+            "poses differ"
+        )
     if of_a != of_b:
         raise ValueError(
             f"{first} and {second} did not score the same: {_in_words(of_a)}, {_in_words(of_b)}"

@@ -13,7 +13,7 @@ from rosam_core.evaluation.crops import crop_words
 from rosam_core.evaluation.flicker import flicker_rows
 from rosam_core.evaluation.protocol import Evaluation, Predict
 from rosam_core.evaluation.report import Card, Example, Figure, Report, Table
-from rosam_core.evaluation.scoring import ImageScore, table_rows
+from rosam_core.evaluation.scoring import ImageScore, sized_to, table_rows
 from rosam_core.types import DepthPrediction
 
 
@@ -183,7 +183,8 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
         score = found.scores[place]
         frame = drive[index]
         prediction: DepthPrediction = predict(frame, score.scene, index)[0]
-        confidence = np.nan_to_num(prediction.confidence)
+        depth = sized_to(prediction.depth, frame.image[..., 0])
+        confidence = np.nan_to_num(sized_to(prediction.confidence, frame.image[..., 0]))
         m = score.metric
         caption = f"{score.scene} {score.camera_name} {index}: AbsRel {m['abs_rel']:.3f}"
         examples.append(
@@ -191,7 +192,7 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
                 title,
                 f"{caption}, RMSE {m['rmse']:.2f} m, delta1 {m['delta1']:.1%}",
                 frame.image,
-                prediction.depth,
+                depth,
                 confidence,
                 found.truth(frame, drive),
                 is_sparse=frame.depth is None,

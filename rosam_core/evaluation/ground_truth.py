@@ -77,15 +77,24 @@ class GroundTruth:
         self.options = options or TruthOptions()
         self.cache = cache
         self.ego_mask = ego_mask
+        self._has_made_any = False
 
     @property
     def note(self) -> str:
-        """What differs from the published protocol, in words; empty if nothing does."""
+        """What differs from the published protocol, in words; empty if nothing does.
+
+        What is done to lidar is told once any truth was made of lidar: depth that is exact, or
+        was stored, has neither hidden points nor a vehicle's returns taken out.
+        """
         said = {
             "general": "lidar of every kind of drive alike",
             "filtered": "lidar without hidden points",
         }.get(self.options.mode, "")
-        masked = self.ego_mask is not None or self.options.vehicle is not None
+        masked = self.ego_mask is not None
+        if self._has_made_any:
+            masked |= self.options.vehicle is not None
+        else:
+            said = ""
         return ", ".join(filter(None, (said, "without the vehicle itself" if masked else "")))
 
     def of(self, frame: Frame, drive: Drive | None = None) -> Float32 | None:
@@ -108,6 +117,7 @@ class GroundTruth:
             return None
         else:
             truth = self._kept(frame, drive)
+            self._has_made_any = True
         if self.ego_mask is None or truth is None:
             return truth
         check_mask(self.ego_mask, truth.shape)

@@ -113,11 +113,9 @@ def check_ros() -> None:
 def find_profile() -> Path | None:
     """Returns the Fast DDS profile for images, from the source tree or the installation."""
     here = Path(__file__).resolve()
-    places = (
-        here.parents[2] / "config",
-        Path(sys.prefix) / "share" / "rosam_depth_ros" / "config",
-        here.parents[4] / "share" / "rosam_depth_ros" / "config",
-    )
+    prefixes = [Path(sys.prefix), *here.parents[4:5]]  # a checkout may lie right below the root
+    shared = (prefix / "share" / "rosam_depth_ros" / "config" for prefix in prefixes)
+    places = (here.parents[2] / "config", *shared)
     found = (place / "fastdds_shm.xml" for place in places)
     return next((path for path in found if path.is_file()), None)
 

@@ -34,6 +34,10 @@ class ModelPredictions:
         return self.pipeline.predict(frame.image, frame.camera), None
 
 
+class AmbiguousPredictionError(ValueError):
+    """One file would be scored as the depth of several images."""
+
+
 class SavedPredictions:
     """Depth from files: `<scene>/<name>` or `<name>`, with `.npy` [m] or 16-bit `.png`.
 
@@ -57,6 +61,7 @@ class SavedPredictions:
             raise ValueError(f"--png-scale is {png_scale:g}, expected a positive number")
         self.folder, self.png_scale = folder, png_scale
         self._warned: set[tuple[int, ...]] = set()
+        self._taken: dict[Path, tuple[str, ...]] = {}
         self.files: dict[str, Path] = {}
         for path in sorted(folder.rglob("*")):
             if path.suffix not in (".npy", ".png"):
@@ -75,23 +80,37 @@ class SavedPredictions:
         """Returns the saved depth of a frame, its confidence NaN.
 
         Raises:
+            AmbiguousPredictionError: The file for the frame was another frame's before.
             ValueError: There is no file for the frame, or it is no depth map.
         """
         camera = frame.camera_name.strip("/").replace("/", "_")
         numbers = (str(frame.stamp_ns), str(index))
         names = [f"{c}{n}" for c in (f"{camera}_", "") for n in numbers]
-        keys = [*(f"{scene}/{name}" for name in names), *names]
+        folders = (f"{scene}/{frame.condition}/", f"{scene}/", f"{frame.condition}/", "")
+        keys = [f"{folder}{name}" for folder in folders for name in names]
         path = next((self.files[key] for key in keys if key in self.files), None)
         if path is None:
             raise ValueError(
                 f"no prediction in {self.folder}: expected one of "
-                + ", ".join(f"{key}.npy" for key in (keys[0], keys[1], keys[-1]))
+                + ", ".join(f"{folders[1]}{n}.npy" for n in numbers)
+                + f", {numbers[-1]}.npy; conditions of one scene: {keys[0]}.npy"
             )
+        self._take(path, (scene, frame.condition, frame.camera_name, *numbers))
         depth = self._read(path)
         self._warn_if_stretched(depth.shape, frame.camera, path)
         confidence = np.full(depth.shape, np.nan, np.float32)
         view = frame.camera.scaled_to(depth.shape[1], depth.shape[0])
         return DepthPrediction(depth, confidence, view), None
+
+    def _take(self, path: Path, frame: tuple[str, ...]) -> None:
+        """Notes whose depth a file is."""
+        other = self._taken.setdefault(path, frame)
+        if other != frame:
+            one, two = (" ".join(word for word in f[:4] if word) for f in (other, frame))
+            raise AmbiguousPredictionError(
+                f"{path} would be the depth of two frames ({one}; {two}): put the files of each "
+                "scene into a folder of its name, and those of each condition into one below it"
+            )
 
     def _warn_if_stretched(self, shape: tuple[int, ...], camera: Camera, path: Path) -> None:
         """Warns, once for each size, of a map that may be a part of the image, not all of it."""

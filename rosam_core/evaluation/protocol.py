@@ -21,6 +21,7 @@ from rosam_core.evaluation.ego_vehicle import VehicleBox
 from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.metrics import scored_places
+from rosam_core.evaluation.predictions import AmbiguousPredictionError
 from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
@@ -30,6 +31,8 @@ post-processing if that is measured too."""
 
 
 Seen = list[tuple[int, Glance]]
+
+_LOW_M, _HIGH_M = 0.3, 4.0  # of cameras of vehicles above the ground
 """Frames of a camera that were read, by index."""
 
 
@@ -159,12 +162,16 @@ def score_drives(
                     "is its scan empty?"
                 )
             prediction, flipped = predict(frame, scene, index)
+        except AmbiguousPredictionError:
+            raise  # no frame before it can be trusted either
         except (ValueError, OSError) as error:
             found.skipped.append(f"{scene} frame {index}: {error}")
             continue
         height = camera_height_m
         if height is None and kind in ("synthetic", "nuscenes"):  # elsewhere z = 0 is anywhere
             height = camera_height(frame)
+            if kind == "nuscenes" and height is not None and not _LOW_M < height < _HIGH_M:
+                height = None  # a tree whose world has its zero elsewhere
         limits = (min_depth_m, max_depth_m)
         score = score_image(
             frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries, scored
