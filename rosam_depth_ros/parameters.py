@@ -85,7 +85,8 @@ class NodeParameters:
     )
     spinning: bool = _parameter(
         False,
-        "Let the engine's idle threads spin: lower latency, a core burnt while waiting.",
+        "Let the engine's threads spin between images, too: whole cores burnt while waiting. "
+        "Within an image they always do.",
         read_only=True,
     )
     onnx_arena: bool = _parameter(

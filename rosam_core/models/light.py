@@ -92,7 +92,7 @@ class LightDecoder(nn.Module):
         )
         self.blocks = nn.ModuleList(DepthwiseBlock(channels[i], kernels[i]) for i in range(4))
         self.refine = nn.ModuleList(DepthwiseBlock(channels[i], 3) for i in range(2))
-        self.head = nn.Conv2d(channels[0], 2 + 4, 3, padding=1)
+        self.head = nn.Conv2d(channels[0], 2 + 4, 1)
         # Only trained, never exported: keeps the coarse levels honest.
         self.auxiliary_head = nn.Conv2d(channels[2], 2, 3, padding=1)
         initialise_head(self.head)
