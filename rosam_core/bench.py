@@ -46,7 +46,7 @@ class Options:
 
     Attributes:
         threads: CPU threads; 0 = every core.
-        spinning: Let ONNX Runtime's threads busy-wait between images, too.
+        spinning: Let ONNX Runtime's idle threads busy-wait.
         turns: How often every subject comes up.
         runs: Timed runs a turn.
         warm_up: Runs before them.

@@ -85,8 +85,7 @@ class NodeParameters:
     )
     spinning: bool = _parameter(
         False,
-        "Let the engine's threads spin between images, too: whole cores burnt while waiting. "
-        "Within an image they always do.",
+        "Let the engine's idle threads spin: lower latency, a core burnt while waiting.",
         read_only=True,
     )
     onnx_arena: bool = _parameter(

@@ -66,7 +66,7 @@ def test_the_packaged_student_in_half_precision(tmp_path: Path) -> None:
     half = OnnxEngine(path, reference.card, "cpu", 1)
     parity = measure_parity(half, reference, (1, 3))
     assert 1e-5 < parity["depth_p99"] < DEPTH_LIMITS["fp16"]
-    assert parity["confidence_max"] < 0.02
+    assert parity["confidence_max"] < 0.03  # of the worst pixel
     refuse_beyond(parity, "fp16")
     with pytest.raises(ValueError, match=r"the limit of fp32 is 0\.001: build with another"):
         refuse_beyond(parity, "fp32")

@@ -45,11 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--batch", action="append", type=int, help="images in a run, repeatable (default: 1)")
     add("--threads", type=int, default=0, help="of the engines; 0 = one per core")
-    add(
-        "--spinning",
-        action="store_true",
-        help="let ONNX Runtime's threads busy-wait between images, too",
-    )
+    add("--spinning", action="store_true", help="let ONNX Runtime's idle threads busy-wait")
     add("--no-arena", action="store_true", help="let ONNX Runtime give memory back each time")
     add(
         "--provider-option",

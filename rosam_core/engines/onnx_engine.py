@@ -53,8 +53,8 @@ class OnnxEngine:
             card: Its card.
             device: A key of `PROVIDERS`.
             threads: Threads inside one operator; 0 lets ONNX Runtime take every core.
-            spinning: Keep threads busy-waiting between images, too, not only between the
-                operators of one: it takes whole cores from the robot's other nodes.
+            spinning: Keep threads busy-waiting between operators: quicker on an idle machine,
+                but it takes whole cores from the robot's other nodes.
             provider_options: Options of ONNX Runtime's provider, such as `{"device_id": "1"}`.
             arena: Keep freed CPU memory for the next image: quicker, at the price of memory.
 
@@ -84,11 +84,12 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = arena
-        # Threads that slept between two operators would wake a tenth of a millisecond late, a
-        # hundred times an image; between images they sleep unless told otherwise.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        if not spinning:
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+        # Spinning within an image only (session.force_spinning_stop) makes an engine on an idle
+        # machine a fifth quicker, but the node lost 1 to 5 % of its frames beside a publisher and
+        # a subscriber on two cores: threads that spin keep the cores from those they wait for.
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "1" if spinning else "0"
+        )
         # CUDA takes what TensorRT has no kernel for, and the CPU what CUDA has none for; whether
         # they are there at all is asked below.
         others = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",), "cpu": ()}[device]

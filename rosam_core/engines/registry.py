@@ -28,7 +28,7 @@ class EngineOptions:
 
     Attributes:
         threads: CPU threads of one inference, 0 = every core.
-        spinning: ONNX Runtime: let threads busy-wait between images, too.
+        spinning: ONNX Runtime: let idle threads busy-wait.
         arena: ONNX Runtime: keep freed CPU memory for the next image.
         provider_options: `onnx-cuda`, `onnx-tensorrt`: options of ONNX Runtime's provider.
         precision: OpenVINO: what floats are computed in, one of `openvino_engine.PRECISIONS`.
@@ -85,7 +85,7 @@ def load_engine(
         model: The ONNX file; its card lies beside it.
         engine: One of `ENGINES`.
         threads: CPU threads of one inference, 0 = every core.
-        spinning: Let threads busy-wait between images, too.
+        spinning: Let idle threads busy-wait.
         verify: Check the file against the card's sha256.
 
     Raises:
