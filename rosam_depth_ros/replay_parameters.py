@@ -143,8 +143,8 @@ Of a bag it publishes images, camera_info, point clouds and transforms, byte for
 topics they were recorded on; a synthetic drive becomes `/camera/image_raw` and
 `/camera/camera_info`. Images are reliable with depth 1. The first camera_info is also published
 once ahead of time, because a recording may hold it after the first image. A topic whose message
-type is not installed (tf2_msgs, where ROS came from pip) is left out with a warning, and so is what
-ROS 2 does not take as the name of a topic, and depth that another run of the node left in the bag.
+type is not installed (tf2_msgs, where ROS came from pip) is left out with a warning; so is
+what ROS 2 does not take as the name of a topic, and depth that another run of the node left there.
 
 At the end it prints one line of JSON:
 
