@@ -130,12 +130,12 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
         start = _adaptation(recipe).teacher
     if start:
         load_student_weights(student, start)
-        focal, wanted = student_facts(start).canonical_focal_px, recipe.data.canonical_focal_px
-        if not math.isclose(focal, wanted, rel_tol=1e-3):
+        if other := _other_focal_length(recipe, start):
+            wanted = recipe.data.canonical_focal_px
             log.warning(
                 "%s gives metres for a focal length of %g px, data.canonical_focal_px is %g: "
                 "pictures of the same size begin with %.2f times the depth",
-                *(start, focal, wanted, focal / wanted),
+                *(start, other, wanted, other / wanted),
             )
     if recipe.method == "self_supervised":
         if _needs_poses(recipe):
@@ -237,15 +237,22 @@ def _frozen(recipe: Recipe, weights: str | None, role: str, device: torch.device
             f"{recipe.method} needs {section}.{role}: a checkpoint of `rosam train`, or an ONNX "
             "file that `rosam export` wrote"
         )
-    focal, wanted = student_facts(weights).canonical_focal_px, recipe.data.canonical_focal_px
-    if not math.isclose(focal, wanted, rel_tol=1e-3):
+    if other := _other_focal_length(recipe, weights):
         raise ValueError(
-            f"the {role} {weights} gives metres for a focal length of {focal:g} px, and what it "
-            f"teaches would be taken for {wanted:g}: set data.canonical_focal_px={focal:g}"
+            f"the {role} {weights} gives metres for a focal length of {other:g} px, and what it "
+            f"teaches would be taken for {recipe.data.canonical_focal_px:g}: set "
+            f"data.canonical_focal_px={other:g}"
         )
     network = create_model(recipe.model.name)
     load_student_weights(network, weights)
     return network.to(device)
+
+
+def _other_focal_length(recipe: Recipe, weights: str) -> float | None:
+    """Returns the focal length for which weights give metres, None if it is the recipe's [px]."""
+    focal = student_facts(weights).canonical_focal_px
+    is_same = math.isclose(focal, recipe.data.canonical_focal_px, rel_tol=1e-3)
+    return None if is_same else focal
 
 
 def _check_regions(recipe: Recipe, options: RosamOptions) -> None:

@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(
             f"rosam {args.command}: needs the package {package}, which is not installed: "
-            "in a checkout, pip install -c constraints.txt '.[train]' (docs/index.md)",
+            "in a checkout, pip install -c constraints.txt '.[train]' brings what rendering, "
+            "training, exporting and reports need",
             file=sys.stderr,
         )
         return 1

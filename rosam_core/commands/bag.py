@@ -7,11 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rosam_core.commands.drive_options import (
-    add_lidar_argument,
-    add_topic_argument,
-    add_view_arguments,
-)
+from rosam_core.commands.drive_options import add_bag_arguments, add_view_arguments
 from rosam_core.commands.eval import add_score_arguments, run_score
 
 if TYPE_CHECKING:
@@ -42,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     scored = actions.add_parser("eval", help=text, description=f"{text}. {more}")
     scored.add_argument("drive", metavar="bag", type=Path, help=BAG_HELP)
-    add_topic_argument(scored)
-    add_lidar_argument(scored)
+    add_bag_arguments(scored)
     add_score_arguments(scored)
     scored.set_defaults(act=run_score, kind="bag")
 

@@ -44,8 +44,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         choices=BAYER_PATTERNS,
         help="images are raw mosaics of this pattern: demosaic them (RobotCar: gbrg)",
     )
-    add_topic_argument(parser)
-    add_lidar_argument(parser)
+    add_bag_arguments(parser)
     add("--depth", type=Path, metavar="DIR", help="true depth of images: PNG, metres x 256")
     add(
         "--kitti-camera",
@@ -104,8 +103,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_topic_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--topic`.
+def add_bag_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--topic` and `--lidar`: of the topics of a bag, which ones.
 
     Args:
         parser: Of the command.
@@ -117,14 +116,6 @@ def add_topic_argument(parser: argparse.ArgumentParser) -> None:
         help="only this camera of a bag; repeatable (default: every one, and of a raw and a "
         "compressed copy the one with more images, raw first)",
     )
-
-
-def add_lidar_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--lidar`.
-
-    Args:
-        parser: Of the command.
-    """
     parser.add_argument(
         "--lidar",
         metavar="T",

@@ -85,8 +85,8 @@ class OnnxEngine:
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = arena
         # Spinning within an image only (session.force_spinning_stop) makes an engine on an idle
-        # machine a fifth quicker, but the node lost 1 to 5 % of its frames beside a publisher and
-        # a subscriber on two cores: threads that spin keep the cores from those they wait for.
+        # machine a fifth quicker, but the node lost up to 5 % of its frames beside a publisher
+        # and a subscriber on two cores: threads that spin keep cores from those they wait for.
         options.add_session_config_entry(
             "session.intra_op.allow_spinning", "1" if spinning else "0"
         )

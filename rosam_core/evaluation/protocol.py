@@ -31,9 +31,9 @@ post-processing if that is measured too."""
 
 
 Seen = list[tuple[int, Glance]]
+"""Frames of a camera that were read, by index."""
 
 _LOW_M, _HIGH_M = 0.3, 4.0  # of cameras of vehicles above the ground
-"""Frames of a camera that were read, by index."""
 
 
 @dataclasses.dataclass(frozen=True)
