@@ -264,3 +264,10 @@ def test_whole_demo_of_a_synthetic_drive(tmp_path, capsys):
     assert results["conditions"].keys() <= {"day-clear", "night", "day-rain", "all"}
     assert results["graph"]["frames"] == 10
     assert results["conditions"]["all"]["flat_ground"]["abs_rel"] > 0
+
+
+def test_a_checkout_right_below_the_root_is_searched_too(monkeypatch):
+    from rosam_core.evaluation import live
+
+    monkeypatch.setattr(live, "__file__", "/repo/rosam_core/evaluation/live.py")
+    live.find_profile()  # three folders above it, no fourth
