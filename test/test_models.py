@@ -17,6 +17,7 @@ from rosam_core.models import create_model
 from rosam_core.models.common import ImageNormalisation, load_encoder, split_head, student_output
 from rosam_core.models.depthwise import DepthwiseConvolution
 from rosam_core.models.mobilenetv4 import ConvNorm
+from rosam_core.models.pose import PoseNetwork
 
 pytestmark = pytest.mark.torch
 
@@ -51,6 +52,30 @@ def test_outputs_have_the_size_of_the_input_and_start_plausible(student):
         assert torch.isfinite(map_).all()
     assert 3 < 1 / output["inverse_depth"].median() < 60
     assert 0.05 < output["log_b"].exp().median() < 1.5
+
+
+def share_of_bfloat16(values):
+    return float((values == values.bfloat16().float()).float().mean())
+
+
+def test_mixed_precision_does_not_round_what_a_student_answers(student):
+    images = torch.rand(2, 3, 64, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = student.train()(images)
+    assert output["features"][0].dtype == torch.bfloat16  # it is mixed indeed
+    for log_depth, log_b in output["scales"]:
+        assert share_of_bfloat16(log_depth) < 0.05
+        assert share_of_bfloat16(log_b) < 0.05
+
+
+def test_mixed_precision_does_not_round_a_motion():
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 64, 96)
+    network = PoseNetwork()
+    with torch.autocast("cpu", torch.bfloat16):
+        raw = network.head(network.encoder(torch.cat([images, images], 1))[-1])
+    assert raw.dtype == torch.float32
+    assert share_of_bfloat16(raw) < 0.05
 
 
 def test_training_adds_coarser_scales_and_evaluation_has_none(student):

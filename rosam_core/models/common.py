@@ -37,6 +37,22 @@ class ImageNormalisation(nn.Module):
         return (images - self.mean) / self.std
 
 
+class HeadConv(nn.Conv2d):
+    """A convolution that mixed precision leaves in float32, for what a network answers.
+
+    bfloat16 has 8 bits: of log depths between 2 and 4, which are 7 to 55 m, it knows every 64th,
+    so that a depth is off by up to 0.8 % and neighbours differ by 1.6 % or not at all.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Maps float[b,c_in,h,w] of any precision to float[b,c_out,h,w]."""
+        kind = input.device.type
+        if not torch.is_autocast_enabled(kind):  # nor in what is exported
+            return super().forward(input)
+        with torch.autocast(kind, enabled=False):
+            return super().forward(input.float())
+
+
 def initialise_head(conv: nn.Conv2d) -> None:
     """Starts a head (log depth, log b, what is added to these) at a constant, plausible output."""
     nn.init.normal_(conv.weight, std=0.01)
@@ -48,7 +64,7 @@ def initialise_head(conv: nn.Conv2d) -> None:
 
 def split_head(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Returns log depth and log b, each float[b,1,h,w], bounded, from a head's float[b,2,h,w]."""
-    raw = raw.float()  # the exponentials that follow need more than bfloat16's 8 bits
+    raw = raw.float()
     return raw[:, :1].clamp(*LOG_DEPTH_RANGE), raw[:, 1:].clamp(*LOG_B_RANGE)
 
 

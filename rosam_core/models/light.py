@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rosam_core.models.common import (
+    HeadConv,
     ImageNormalisation,
     initialise_head,
     load_encoder,
@@ -92,9 +93,9 @@ class LightDecoder(nn.Module):
         )
         self.blocks = nn.ModuleList(DepthwiseBlock(channels[i], kernels[i]) for i in range(4))
         self.refine = nn.ModuleList(DepthwiseBlock(channels[i], 3) for i in range(2))
-        self.head = nn.Conv2d(channels[0], 2 + 4, 1)
+        self.head = HeadConv(channels[0], 2 + 4, 1)
         # Only trained, never exported: keeps the coarse levels honest.
-        self.auxiliary_head = nn.Conv2d(channels[2], 2, 3, padding=1)
+        self.auxiliary_head = HeadConv(channels[2], 2, 3, padding=1)
         initialise_head(self.head)
         initialise_head(self.auxiliary_head)
 

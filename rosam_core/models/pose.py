@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rosam_core.models.common import ImageNormalisation, load_encoder
+from rosam_core.models.common import HeadConv, ImageNormalisation, load_encoder
 from rosam_core.models.resnet18 import ENCODER_CHANNELS, ResNet18Encoder
 
 ROTATION_SCALE, TRANSLATION_SCALE = 0.01, 0.1
@@ -52,7 +52,7 @@ class PoseNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(256, 6, 1),
+            HeadConv(256, 6, 1),
         )
 
     def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class PoseNetwork(nn.Module):
         if self.scale < 1:
             both = functional.interpolate(both, scale_factor=self.scale, mode="area")
         raw: Tensor = self.head(self.encoder(both)[-1])
-        # The rotation's matrix needs more than bfloat16's 8 bits.
+        # Their mean and the rotation's matrix need more than bfloat16's 8 bits.
         rotation, translation = raw.float().mean(dim=(-2, -1)).chunk(2, dim=1)
         return torch.cat([ROTATION_SCALE * rotation, TRANSLATION_SCALE * translation], dim=1)
 

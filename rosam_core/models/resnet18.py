@@ -9,6 +9,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional
 
 from rosam_core.models.common import (
+    HeadConv,
     ImageNormalisation,
     initialise_head,
     load_encoder,
@@ -76,13 +77,13 @@ class ResNet18Encoder(nn.Module):
 
 
 class ReflectConv(nn.Module):
-    """3x3 convolution with reflection padding and, unless told otherwise, ELU."""
+    """3x3 convolution with reflection padding, and ELU unless it is a head."""
 
-    def __init__(self, c_in: int, c_out: int, act: bool = True) -> None:
+    def __init__(self, c_in: int, c_out: int, is_head: bool = False) -> None:
         super().__init__()
         self.pad = nn.ReflectionPad2d(1)
-        self.conv = nn.Conv2d(c_in, c_out, 3)
-        self.act = nn.ELU(inplace=True) if act else nn.Identity()
+        self.conv = (HeadConv if is_head else nn.Conv2d)(c_in, c_out, 3)
+        self.act = nn.Identity() if is_head else nn.ELU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float[b,c_in,h,w] to float[b,c_out,h,w]."""
@@ -104,7 +105,7 @@ class FourScaleDecoder(nn.Module):
             c_in = c_out
         self.before = nn.ModuleList(reversed(before))  # indexed by level, as the heads are
         self.after = nn.ModuleList(reversed(after))
-        heads = [ReflectConv(DECODER_CHANNELS[i], 2, act=False) for i in range(4)]
+        heads = [ReflectConv(DECODER_CHANNELS[i], 2, is_head=True) for i in range(4)]
         for head in heads:
             initialise_head(head.conv)
         self.heads = nn.ModuleList(heads)
