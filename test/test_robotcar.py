@@ -207,6 +207,16 @@ def test_splits_choose_frames_and_their_neighbours(traversal):
         drive.neighbour(0, 2)
 
 
+def test_a_split_in_any_order_is_driven_in_the_order_of_time(traversal):
+    at = [START + 62500 * i for i in range(5)]
+    split = traversal.parent / f"{NAME}_train_stride_2.txt"
+    split.write_text(f"{at[1]} {at[3]} {at[4]}\n{at[0]} {at[2]} {at[3]}\n")
+    drive = RobotCarDrive(traversal, split=split)
+    assert drive.stamps.tolist() == [at[2], at[3]]
+    assert drive.neighbour(0, -1).stamp_ns == at[0] * 1000
+    assert drive.neighbour(1, -1).stamp_ns == at[1] * 1000
+
+
 def test_split_frames_without_image_are_named(traversal, caplog):
     split = traversal.parent / f"{NAME}_val_stride_1.txt"
     split.write_text(f"1 2 3\n{START} {START + 62500} {START + 125000}\n")
