@@ -1,4 +1,4 @@
-"""One camera on the graph: its subscriptions, its newest frame and its publishers."""
+"""One camera on the graph: its subscriptions, the frames that wait and its publishers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.types import Camera, DepthPrediction, UInt8
 from rosam_depth_ros import messages
 from rosam_depth_ros.diagnostics import StreamStatistics
+from rosam_depth_ros.pace import Pace
 from rosam_depth_ros.parameters import NodeParameters
 
 try:
@@ -59,7 +60,7 @@ class InputSubscription:
     def _subscribe(self, reliable: bool) -> None:
         self.reliable = reliable
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        # Deeper than the slot, for times when no frame may be lost; else see `newest`.
+        # As deep as the line of frames may ever be; where the newest alone counts, see `newest`.
         qos = QoSProfile(depth=KEPT_FRAMES, reliability=policy)
         events = None
         if self._auto and reliable:
@@ -93,10 +94,11 @@ class InputSubscription:
 
 
 class CameraStream:
-    """The newest frame of a camera, what is known of its intrinsics, and its outputs.
+    """The frames of a camera that wait, what is known of its intrinsics, and its outputs.
 
     Attributes:
         statistics: Rates, latency and drops.
+        pace: Whether the network is quicker than the camera.
         image_topic: Resolved name.
     """
 
@@ -112,10 +114,12 @@ class CameraStream:
         Args:
             node: The node.
             parameters: Its parameters at start.
-            arrived: Notified when a frame waits in the slot.
+            arrived: Notified when a frame waits.
             name: Of the camera: all its topics begin with it; empty = they have no such beginning.
         """
         self.statistics = StreamStatistics()
+        self.pace = Pace()
+        self._waiting_frames = parameters.waiting_frames
         self._name = name
         prefix = f"{name}/" if name else ""
         self._node = node
@@ -155,12 +159,13 @@ class CameraStream:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()
-        keeps = now < self._keep_until
-        message, passed = (message, 0) if keeps else self._image_input.newest(message)
+        most = self._most_waiting(now)
+        message, passed = (message, 0) if most > 1 else self._image_input.newest(message)
+        self.pace.came(now, 1 + passed)
         with self._arrived:
             for _ in range(passed):
                 self.statistics.image_in(1)
-            replaced = max(0, len(self._frames) + 1 - (KEPT_FRAMES if keeps else 1))
+            replaced = max(0, len(self._frames) + 1 - most)
             for _ in range(replaced):
                 self._frames.popleft()
             self.statistics.image_in(replaced)
@@ -168,6 +173,12 @@ class CameraStream:
             if self._waiting_since is None:
                 self._waiting_since = now
             self._arrived.notify()
+
+    def _most_waiting(self, now: float) -> int:
+        """Returns how many frames may wait in line; one more takes the place of the oldest."""
+        if now < self._keep_until:
+            return KEPT_FRAMES
+        return self._waiting_frames if self.pace.keeps_up else 1
 
     def _on_info(self, message: CameraInfo) -> None:
         with self._arrived:
@@ -185,7 +196,7 @@ class CameraStream:
 
     @property
     def waiting_since(self) -> float:
-        """When the frame in the slot arrived, monotonic [s]; 0 if there is none."""
+        """When the next frame in line arrived, monotonic [s]; 0 if there is none."""
         return self._frames[0][1] if self._frames else 0.0
 
     def keep_frames(self, seconds: float) -> None:
@@ -193,7 +204,7 @@ class CameraStream:
         self._keep_until = time.monotonic() + seconds
 
     def take(self) -> tuple[Image | CompressedImage, float]:
-        """Returns the next frame and its time of arrival, and takes it out of the slot."""
+        """Returns the next frame and its time of arrival, and takes it out of the line."""
         if not self._frames:
             raise RuntimeError("no frame waits: ask `is_ready` first")
         return self._frames.popleft()

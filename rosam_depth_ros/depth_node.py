@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 import rclpy
@@ -34,7 +35,7 @@ from rosam_depth_ros.engine_swap import EngineRequest, EngineSwap
 from rosam_depth_ros.parameters import declare, unknown_parameter_messages, updated
 
 Frame = tuple[CameraStream, "messages.Image | messages.CompressedImage", float]
-"""A camera, its newest message and when that arrived [s]."""
+"""A camera, its message and when that arrived [s]."""
 
 KEEP_S = 1.0
 """So long after a change of engines has begun or ended no frame gives way to a newer one."""
@@ -44,9 +45,10 @@ ENGINE_PARAMETERS = {"model", "engine", "build_engine"}
 
 
 class DepthNode(Node):
-    """Callbacks put the newest frame of each camera into a slot; one worker thread empties them.
+    """Callbacks keep the newest frame of each camera; one worker thread runs them.
 
-    The executor's thread never runs the network, so parameters and shutdown stay prompt.
+    Where the network is quicker than the camera, frames of a short stall wait in line instead. The
+    executor's thread never runs the network, so parameters and shutdown stay prompt.
     """
 
     def __init__(self) -> None:
@@ -169,6 +171,7 @@ class DepthNode(Node):
 
     def _process(self, frames: list[Frame], pipeline: DepthPipeline) -> None:
         """Runs the frames through the network at once; a fault of one is its own."""
+        started = time.monotonic()
         parameters = self._parameters_now
         inputs = []
         for frame in frames:
@@ -193,6 +196,8 @@ class DepthNode(Node):
                 stream.statistics.image_out(arrived_s)
             except Exception as error:
                 self.errors.add("output", in_words(error))
+        for stream, *_ in frames:
+            stream.pace.ran(time.monotonic() - started)
 
 
 def _keep_freed_memory() -> None:

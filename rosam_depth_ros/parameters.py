@@ -63,6 +63,15 @@ class NodeParameters:
         low=0.0,
         high=1000.0,
     )
+    waiting_frames: int = _parameter(
+        2,
+        "After a short stall so many frames wait in line where the network is quicker than the "
+        "camera, so that none is lost; one more replaces the oldest. 1: only ever the newest, as "
+        "with a network that is slower.",
+        low=1,
+        high=8,
+        read_only=True,
+    )
     engine: str = _parameter(
         "auto",
         "What runs the network. `auto` takes the best engine installed, `onnx` is short for "
@@ -293,7 +302,8 @@ latency, drops, errors by kind, `engine` that runs and `engine_reason` why |
 
 Topic names are relative: remap them, or start the node in a namespace. Outputs keep the stamp and
 frame_id of their image. They are reliable with depth 1, so a slow subscriber gets the newest
-frame. Inputs have the reliability that `input_qos` says; of what has come, the newest is run."""
+frame. Inputs have the reliability that `input_qos` says; of what has come, the newest is run, or
+each in turn where the network is quicker than the camera (`waiting_frames`)."""
 
 _BEHAVIOUR = """\
 A new `engine` or `model` is loaded beside the present one and takes over between two frames; no
@@ -302,7 +312,8 @@ that says what runs and why. `build_engine` builds in a process of its own, of l
 that ends badly the node serves on and says why; setting `build_engine` again tries again.
 
 With several `cameras` the frames that are there together go through the network in one call. A
-frame waits for those of other cameras for `max_wait_ms` at most; each camera keeps its newest.
+frame waits for those of other cameras for `max_wait_ms` at most; each camera keeps its newest, or
+as many as `waiting_frames` says.
 
 A frame that cannot be used, a missing model or a wrong `camera_info` is logged as one specific
 error, at once and then at most every 5 s, counted in `/diagnostics`, and the node goes on with the
