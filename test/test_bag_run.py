@@ -10,6 +10,7 @@ from support import write_tiny_model
 
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.rosbag import BagReader
 from rosam_core.types import Camera
 
@@ -86,6 +87,36 @@ def test_a_stated_view_does_not_replace_a_camera_info(tmp_path, capsys, bag, mod
     assert bag(capsys, "run", source, "-o", out, "--model", model, "--fov", 90)[0] == 0
     assert np.allclose(pictures(out, "/a/depth/image")[START_NS][1], DEPTH_OF_100)
     assert np.allclose(pictures(out, "/b/depth/image")[START_NS][1], DEPTH_OF_100 / 2)
+
+
+CALIBRATION = """\
+{image_width: 64, image_height: 48, camera_matrix: {data: [96, 0, 31.5, 0, 96, 23.5, 0, 0, 1]},
+projection_matrix: {data: [48, 0, 31.5, 0, 0, 48, 23.5, 0, 0, 0, 1, 0]}}
+"""
+
+
+def test_of_a_stated_file_rectified_images_have_the_projection(tmp_path, capsys, bag, model):
+    source, out = tmp_path / "in.mcap", tmp_path / "out.mcap"
+    (tmp_path / "c.yaml").write_text(CALIBRATION)
+    with BagWriter(source) as writer:
+        for name in ("raw", "rect"):
+            writer.write_image(f"/{name}/image_{name}", START_NS, name, grey(100))
+    run = ("run", source, "-o", out, "--model", model, "--camera", tmp_path / "c.yaml")
+    assert bag(capsys, *run)[0] == 0
+    for name, scale in (("raw", 1.5), ("rect", 0.75)):
+        depth = pictures(out, f"/{name}/depth/image")[START_NS][1]
+        assert np.allclose(depth, DEPTH_OF_100 * scale)
+    drives = open_drives(source, options=DriveOptions(camera=tmp_path / "c.yaml"))
+    assert [drive[0].camera.fx for drive in drives] == [96, 48]
+
+
+def test_a_wrong_camera_file_is_told_even_if_nothing_needs_it(tmp_path, capsys, bag):
+    write_camera_bag(tmp_path / "in.mcap", frames=1)
+    (tmp_path / "c.yaml").write_text("{fx: 96}")
+    for words in (("run", "-o", tmp_path / "out.mcap"), ("eval",)):
+        code, _, error = bag(capsys, *words, tmp_path / "in.mcap", "--camera", tmp_path / "c.yaml")
+        assert code == 1
+        assert "image_width and image_height are missing" in error
 
 
 def test_an_uncalibrated_camera_info_counts_as_none(tmp_path, capsys, bag, model):

@@ -45,11 +45,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--every must be at least 1, got {args.every}")
     if args.fov is not None:
         Camera.from_fov(args.fov, 2, 2)  # a wrong angle is told before anything is read
-    stated = load_camera_file(args.camera) if args.camera else None
+    if args.camera:
+        load_camera_file(args.camera)
     refuse_overlap(args.bag, args.output)
     with BagReader(args.bag) as bag:
         topics, left_out = choose_cameras(bag, args.topic)
-        jobs = make_jobs(topics, fov_deg=args.fov, stated=stated, every=args.every)
+        jobs = make_jobs(topics, fov_deg=args.fov, camera_file=args.camera, every=args.every)
         model = Path(args.model) if args.model else default_model_path()
         engine = load_engine(model, args.engine, args.threads)
         try:
@@ -169,7 +170,7 @@ def make_jobs(
     topics: Sequence[CameraTopic],
     *,
     fov_deg: float | None = None,
-    stated: Camera | None = None,
+    camera_file: Path | None = None,
     every: int = 1,
 ) -> list[CameraJob]:
     """Returns one job a camera.
@@ -177,23 +178,25 @@ def make_jobs(
     Args:
         topics: The chosen cameras.
         fov_deg: Horizontal field of view for the cameras without intrinsics [degrees].
-        stated: Intrinsics for the cameras without.
+        camera_file: Calibration of the cameras without.
         every: Only every n-th frame is used.
 
     Raises:
-        ValueError: A camera has no intrinsics and none were stated.
+        ValueError: A camera has no intrinsics and none were stated, or the file does not tell
+            those of its images.
     """
     prefixes = output_prefixes(topics)
     jobs = []
     for topic in topics:
         camera, info, source, fov = topic.camera, topic.info_topic, str(topic.info_topic), None
-        if camera is None and fov_deg is None and stated is None:
+        if camera is None and fov_deg is None and camera_file is None:
             raise ValueError(
                 f"{topic.topic}: {topic.problem}: state its view with --fov DEG (horizontal) "
                 f"or its calibration with --camera FILE"
             )
         if camera is None:
-            info, camera, fov = None, stated, fov_deg
+            info, fov = None, fov_deg
+            camera = load_camera_file(camera_file, topic.topic) if camera_file else None
             source = f"stated field of view of {fov_deg:g} degrees" if fov_deg else "stated file"
         jobs.append(
             CameraJob(topic.topic, prefixes[topic.topic], info, camera, fov, source, every=every)

@@ -136,8 +136,10 @@ def drive_options(args: argparse.Namespace) -> DriveOptions:
     from rosam_core.drives.bag_cameras import load_camera_file
 
     camera = getattr(args, "camera", None)
+    if camera:
+        load_camera_file(camera)  # what is wrong with it is told even if no camera needs it
     return DriveOptions(
-        camera=load_camera_file(camera) if camera else None,
+        camera=camera,
         fov_deg=getattr(args, "fov", None),
         fps=getattr(args, "fps", None),
         topic=tuple(getattr(args, "topic", None) or ()) or None,

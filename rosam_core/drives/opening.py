@@ -35,7 +35,8 @@ class DriveOptions:
             copy of the same images one.
         lidar: Point cloud topic of a bag that is the lidar; None is the first by name.
         bayer: Pattern of raw images, one of `BAYER_PATTERNS`; None is no mosaic.
-        camera: Intrinsics of images, of a video, or of a bag's cameras without camera_info.
+        camera: Intrinsics of images, of a video, or of a bag's cameras without camera_info; or
+            their calibration file, of which rectified images of a bag use the projection.
         fov_deg: Horizontal field of view of the same, instead of intrinsics [degrees].
         fps: Rate of images or of a video [1/s].
         depth: Folder of true depth of images.
@@ -51,7 +52,7 @@ class DriveOptions:
         robotcar_window: Scans up to so long before and after an image belong to it; None is 4 [s].
     """
 
-    camera: Camera | None = None
+    camera: Camera | Path | None = None
     fov_deg: float | None = None
     fps: float | None = None
     depth: Path | None = None
@@ -201,7 +202,7 @@ def open_drives(
         from rosam_core.drives.frames import FramesDrive, find_frames
 
         stated = {
-            "camera": options.camera,
+            "camera": _stated_camera(options),
             "fov_deg": options.fov_deg,
             "fps": options.fps,
             "depth": options.depth,
@@ -276,4 +277,13 @@ def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:
         return None
     if options.camera is None and options.fov_deg is not None:
         return Camera.from_fov(options.fov_deg, topic.width, topic.height)
-    return options.camera
+    return _stated_camera(options, topic.topic)
+
+
+def _stated_camera(options: DriveOptions, image_topic: str = "") -> Camera | None:
+    """Returns the stated intrinsics, of a file those of such a topic."""
+    if not isinstance(options.camera, Path):
+        return options.camera
+    from rosam_core.drives.bag_cameras import load_camera_file
+
+    return load_camera_file(options.camera, image_topic)
