@@ -147,12 +147,20 @@ def test_errors_by_range_by_hand():
     assert math.isnan(empty[0]["mae"])
 
 
-def test_median_scaling_clamps_first_only_what_has_no_ratio():
-    # +Inf counts as 80 m and -1 as 0.5 m before the median is taken: 80 / 0.5 / 10 -> 10.
+def test_median_scaling_leaves_what_has_no_ratio_at_the_ends_of_the_range():
+    # In the median +Inf counts as 80 m and -1 as 0.5 m: of 80, 0.5 and 10 it is 10.
     truth, depth = image(20, 20, 20), image(np.inf, -1, 10)
     scaled = depth_metrics(truth, depth, 0.5, 80, median_scale=True)
     assert scaled["scale"] == 2
-    assert scaled["abs_rel"] == pytest.approx((3 + 19 / 20 + 0) / 3)
+    assert scaled["abs_rel"] == pytest.approx((3 + 19.5 / 20 + 0) / 3)
+
+
+@pytest.mark.parametrize("far", [np.inf, 1e6])
+def test_a_scale_below_one_does_not_bring_nearer_what_is_beyond_the_range(far):
+    # 40 and 40 m for 20 m, so half: the last pixel stays at 80 m, a quarter too far for 64 m.
+    scaled = depth_metrics(image(20, 20, 64), image(40, 40, far), 0.1, 80, median_scale=True)
+    assert scaled["scale"] == 0.5
+    assert scaled["abs_rel"] == pytest.approx(0.25 / 3)
 
 
 def test_errors_made_together_are_those_made_one_by_one():

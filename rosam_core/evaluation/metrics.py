@@ -5,7 +5,8 @@ What counts, stated once:
 - A pixel is scored when its truth is finite and strictly inside `(min_depth_m, max_depth_m)`;
   NaN, 0 (= none), +Inf (= sky) and anything outside the range is not.
 - A scored pixel whose prediction is NaN (= unknown) has no error; it lowers `coverage` instead.
-- A prediction of +Inf (= beyond range) counts as `max_depth_m`, one <= 0 as `min_depth_m`.
+- A prediction of +Inf (= beyond range) counts as `max_depth_m`, one <= 0 as `min_depth_m`; no
+  scale moves them.
 - Median scaling multiplies by median(truth) / median(prediction) over the scored pixels, and
   comes *before* the clamp to the range. Of an even number of pixels the median is the lower of
   the two in the middle, as the published evaluators have it (torch.median).
@@ -120,9 +121,11 @@ class _Known:
         p = self.p
         if not p.size:
             return self.errors()
+        ranked = p
         if not (p.min() > 0 and p.max() < np.inf):
-            p = np.where(p == np.inf, self.limits[1], np.where(p > 0, p, self.limits[0]))
-        scale = lower_median(self.g) / lower_median(p)
+            # In the median only: scaled they would leave the end of the range they stand for.
+            ranked = np.where(p == np.inf, self.limits[1], np.where(p > 0, p, self.limits[0]))
+        scale = lower_median(self.g) / lower_median(ranked)
         return self._of(p * scale, scale)
 
     def _of(self, p: Float64, scale: float) -> dict[str, float]:
