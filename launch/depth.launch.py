@@ -27,8 +27,8 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 ARGUMENTS = {
     "image": (
         "image",
-        "Topic of the camera; one that ends in /compressed is read as CompressedImage. With "
-        "cameras, {camera} in it stands for their names: image:=/{camera}/image_raw.",
+        "Topic of the camera, Image or CompressedImage. With cameras, {camera} in it stands for "
+        "their names: image:=/{camera}/image_raw.",
     ),
     "camera_info": ("", "Topic of its camera_info; empty: `camera_info` beside the image topic."),
     "model": ("", "Path of the ONNX model, its card beside it; empty: the packaged one."),

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -32,6 +33,14 @@ KEPT_FRAMES = 8
 """As many frames wait, where none may be lost for a moment in which the node does not come to run:
 loading a library stops every thread of Python for up to 50 ms."""
 
+IMAGE_TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+}
+
+LOOK_S = 0.5
+"""With `image_transport` `auto`, what is published on the image topic is looked up this often."""
+
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Reliable, because Fast DDS loses best-effort messages above about 0.5 MB; newest only."""
 
@@ -52,10 +61,20 @@ class InputSubscription:
             qos: `auto`, `reliable` or `best_effort`.
         """
         self._node, self._kind, self.topic, self._callback = node, kind, topic, callback
-        self._auto = qos == "auto"
+        self._qos = qos
         # The event's own callback must not destroy the subscription it belongs to.
         self._settle_soon = node.create_guard_condition(self._settle)
         self._subscribe(reliable=qos != "best_effort")
+
+    def look_again(self) -> None:
+        """Subscribes anew if only images of the other type are published there."""
+        found = self._node.get_publishers_info_by_topic(self.topic)
+        kinds = {IMAGE_TYPES.get(endpoint.topic_type) for endpoint in found} - {None}
+        if kinds and self._kind not in kinds:
+            self._node.destroy_subscription(self._subscription)
+            (self._kind,) = kinds
+            self._subscribe(reliable=self._qos != "best_effort")
+            self._node.get_logger().info(f"{self.topic} carries {self._kind.__name__}")
 
     def _subscribe(self, reliable: bool) -> None:
         self.reliable = reliable
@@ -63,7 +82,7 @@ class InputSubscription:
         # As deep as the line of frames may ever be; where the newest alone counts, see `newest`.
         qos = QoSProfile(depth=KEPT_FRAMES, reliability=policy)
         events = None
-        if self._auto and reliable:
+        if self._qos == "auto" and reliable:
             events = SubscriptionEventCallbacks(
                 incompatible_qos=lambda _: self._settle_soon.trigger()
             )
@@ -149,6 +168,10 @@ class CameraStream:
             node, CameraInfo, self.camera_info_topic, self._on_info, qos
         )
         self._image_input = InputSubscription(node, kind, topic, self._on_image, qos)
+        if parameters.image_transport == "auto":
+            # Steady: a replay starts its /clock only when somebody listens to its images.
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            node.create_timer(LOOK_S, self._image_input.look_again, clock=clock)
         create = node.create_publisher
         self._depth = create(Image, f"{prefix}depth/image", OUTPUT_QOS)
         self._depth_info = create(CameraInfo, f"{prefix}depth/camera_info", OUTPUT_QOS)

@@ -121,9 +121,10 @@ class NodeParameters:
     )
     image_transport: str = _parameter(
         "auto",
-        "`raw` (Image) or `compressed` (CompressedImage: JPEG, PNG). `auto`: compressed if the "
-        "topic ends in `/compressed`, else raw. With `compressed`, `/compressed` is appended to "
-        "a topic that does not end in it.",
+        "`raw` (Image) or `compressed` (CompressedImage: JPEG, PNG). `auto`: the type that is "
+        "published on the topic; until something is, compressed if it ends in `/compressed`, "
+        "else raw. With `compressed`, `/compressed` is appended to a topic that does not end in "
+        "it.",
         choices=("auto", "raw", "compressed"),
         read_only=True,
     )

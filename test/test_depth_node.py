@@ -231,6 +231,28 @@ def test_topic_that_ends_in_compressed_is_read_as_compressed(model, tmp_path):
         assert node.end() == 0
 
 
+def test_a_compressed_topic_of_any_name_is_read_and_so_is_what_follows_it(model, tmp_path):
+    topic = "/front/image_rect_compressed"
+    node = NodeProcess(tmp_path / "log", "-r", f"image:={topic}", model=model, fov_deg=53.13)
+    client = Client(CompressedImage, topic)
+    try:
+        client.wait_matched()
+        stream = cv2.imencode(".png", np.full((HEIGHT, WIDTH, 3), 255, np.uint8))[1]
+        message = CompressedImage(format="png", data=array.array("B", stream.tobytes()))
+        assert client.answer(message, None, 5), node.text()
+        assert node.text().count(f"{topic} carries CompressedImage") == 1
+    finally:
+        client.close()
+    client = Client(Image, topic)
+    try:
+        client.wait_matched()
+        assert client.answer(grey(0), None, 6), node.text()
+        assert node.text().count(f"{topic} carries Image") == 1
+    finally:
+        client.close()
+        assert node.end() == 0
+
+
 def test_image_waits_for_its_first_camera_info_and_then_says_what_is_missing(
     model, client, tmp_path
 ):

@@ -264,8 +264,8 @@ def test_lockstep_waits_for_every_depth(tmp_path, echo):
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize("lockstep", [True, False])
-def test_the_real_node_answers_every_frame_even_the_first(tmp_path, lockstep):
+@pytest.mark.parametrize(("lockstep", "name"), [(1, "image"), (0, "image"), (0, "jpeg")])
+def test_the_real_node_answers_every_frame_even_the_first(tmp_path, lockstep, name):
     pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
     from ros_graph import NodeProcess
     from support import write_tiny_model
@@ -273,15 +273,16 @@ def test_the_real_node_answers_every_frame_even_the_first(tmp_path, lockstep):
     with BagWriter(tmp_path / "a.mcap") as writer:
         for index in range(8):
             stamp = START_NS + index * STEP_NS
-            writer.write_image("/cam/image", stamp, FRAME_ID, grey(100))
+            write = writer.write_image if name == "image" else writer.write_compressed
+            write(f"/cam/{name}", stamp, FRAME_ID, grey(100))
             # Drivers may well publish it after its image.
             info = bag_messages.camera_info(stamp, FRAME_ID, CAMERA)
             writer.write("/cam/camera_info", info, stamp + 5_000_000)
-    topics = ["-r", "image:=/cam/image", "-r", "camera_info:=/cam/camera_info"]
+    topics = ["-r", f"image:=/cam/{name}", "-r", "camera_info:=/cam/camera_info"]
     model = write_tiny_model(tmp_path)
     node = NodeProcess(tmp_path / "node.log", *topics, model=model, threads=1)
     try:
-        process = start_replay(tmp_path, source=tmp_path / "a.mcap", lockstep=lockstep)
+        process = start_replay(tmp_path, source=tmp_path / "a.mcap", lockstep=bool(lockstep))
         out, error = process.communicate(timeout=60)
     finally:
         assert node.end() == 0
