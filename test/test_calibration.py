@@ -61,6 +61,22 @@ def test_risk_coverage_by_hand():
     assert risk.tolist() == pytest.approx([1, 1.5, 2, 2.5])
 
 
+def test_equal_confidence_has_no_order():
+    # The first two are 1 on average, the tied three 4: 1, (2 + 4) / 3, (2 + 8) / 4, (2 + 12) / 5.
+    error, confidence = np.array([2.0, 0, 3, 4, 5]), np.array([0.9, 0.9, 0.1, 0.1, 0.1])
+    for order in ([0, 1, 2, 3, 4], [1, 0, 4, 3, 2], [3, 1, 4, 0, 2]):
+        for precision in (np.float32, np.float64):
+            _, risk = risk_coverage(error[order], confidence[order].astype(precision), steps=5)
+            assert risk.tolist() == pytest.approx([1, 1, 2, 2.5, 2.8])
+    # A confidence that says nothing is worth what a random order is.
+    falling, same = np.linspace(1, 0, 100), np.full(100, 0.5, np.float32)
+    for error in (falling, falling[::-1]):
+        own, random = sparsification_areas(error, same)
+        assert own == pytest.approx(random)
+    unknown = [np.nan, 0.5, np.nan]
+    assert risk_coverage([4, 1, 2], unknown, steps=3)[1].tolist() == pytest.approx([1, 2, 7 / 3])
+
+
 def test_ause_by_hand():
     # Oracle keeps [1], [1,2], [1,2,3], all: 1, 1.5, 2, 2.5. The reverse order keeps 4 first:
     # 4, 3.5, 3, 2.5. Gap 3, 2, 1, 0 at steps of 0.25: trapezoids 2.5 + 1.5 + 0.5, times 0.25.
@@ -81,8 +97,8 @@ def test_a_random_order_has_the_area_that_is_stated_for_it():
 
 
 @pytest.mark.parametrize("size", [3, 50, 999])
-def test_a_networks_confidences_are_ranked_as_a_stable_sort_ranks_them(size):
-    """The single precision path cuts at the shares; ties, signs and NaN must not change it."""
+def test_a_networks_confidences_are_ranked_as_a_sort_ranks_them(size):
+    """Single precision has a path of its own; ties, signs and NaN must not change it."""
     rng = np.random.default_rng(size)
     error = rng.exponential(size=size)
     confidence = rng.integers(-3, 4, size).astype(np.float32)  # nearly all are ties
@@ -93,6 +109,9 @@ def test_a_networks_confidences_are_ranked_as_a_stable_sort_ranks_them(size):
     _, fast = risk_coverage(error, confidence)
     np.testing.assert_allclose(fast, slow, rtol=1e-12)
     order = np.argsort(-confidence.astype(np.float64), kind="stable")
+    level = np.nan_to_num(confidence, nan=-9)
+    for tied in (level == value for value in np.unique(level)):
+        error[tied] = error[tied].mean()
     kept = np.maximum(1, np.rint(np.arange(1, 51) / 50 * size).astype(int))
     np.testing.assert_allclose(fast, np.cumsum(error[order])[kept - 1] / kept, rtol=1e-12)
 

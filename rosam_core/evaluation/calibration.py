@@ -127,7 +127,8 @@ def risk_coverage(
 
     Args:
         error: float[N] >= 0, error of each sample, for example |g-p|/g.
-        confidence: float[N], larger = trusted more; ties keep the samples' order.
+        confidence: float[N], larger = trusted more, NaN least. Samples of equal confidence have no
+            order: a share that ends among them takes their mean error.
         steps: Number of shares.
 
     Returns:
@@ -143,7 +144,13 @@ def risk_coverage(
     if e.size != c.size or not e.size:
         raise ValueError(f"need as many errors as confidences, at least one: {e.size}, {c.size}")
     coverage, kept = _shares(e.size, steps)
-    return coverage, np.cumsum(e[_order(c, descending=True)])[kept - 1] / kept
+    order = _order(c, descending=True)
+    falling = -c[order]  # ascending, as a search wants it
+    last = falling[kept - 1]
+    start, end = (np.searchsorted(falling, last, side) for side in ("left", "right"))
+    total = np.append(0.0, np.cumsum(e[order]))
+    tied = (total[end] - total[start]) / (end - start)
+    return coverage, (total[start] + (kept - start) * tied) / kept
 
 
 def _shares(size: int, steps: int) -> tuple[Float64, npt.NDArray[np.int64]]:
