@@ -1,5 +1,6 @@
 """The demo: a recording is scored and drawn, and the whole of it runs on a real graph."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -163,6 +164,20 @@ def test_lidar_is_the_truth_where_nothing_is_exact(tmp_path, card):
     assert day["metric"]["abs_rel"] == pytest.approx(0.275)
     assert "flat_ground" not in day
     assert "lidar of the bag" in (tmp_path / "report.html").read_text()
+
+
+def test_stored_depth_of_lidar_is_not_called_exact(tmp_path, card):
+    class Stored(Drawn):
+        def __getitem__(self, index):
+            frame = super().__getitem__(index)
+            depth = np.full_like(frame.depth, np.nan)
+            depth[::4, ::4] = 10
+            return dataclasses.replace(frame, depth=depth)
+
+    write_demo(Stored(), live_run(record(tmp_path / "r.mcap")), TOPICS, card, tmp_path, 10.0)
+    page = (tmp_path / "report.html").read_text()
+    assert "lidar of the bag" in page
+    assert "exact depth" not in page
 
 
 def test_lost_and_foreign_depths_are_left_out(tmp_path, card):

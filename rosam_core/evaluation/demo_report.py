@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.base import Drive
+from rosam_core.evaluation.boundaries import is_dense
 from rosam_core.evaluation.eval_page import extremes
 from rosam_core.evaluation.live import LiveRun, LiveTopics
 from rosam_core.evaluation.metrics import scored_pixels
@@ -240,7 +241,7 @@ def _example(
         prediction.depth,
         prediction.confidence,
         truth,
-        is_sparse=frame.depth is None,
+        is_sparse=truth is None or not is_dense(truth),
     )
 
 

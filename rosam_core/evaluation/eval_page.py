@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.evaluation import figures
-from rosam_core.evaluation.boundaries import boundary_rows
+from rosam_core.evaluation.boundaries import boundary_rows, is_dense
 from rosam_core.evaluation.crops import crop_words
 from rosam_core.evaluation.flicker import flicker_rows
 from rosam_core.evaluation.protocol import Evaluation, Predict
@@ -185,7 +185,7 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
         prediction: DepthPrediction = predict(frame, score.scene, index)[0]
         depth = sized_to(prediction.depth, frame.image[..., 0])
         confidence = np.nan_to_num(sized_to(prediction.confidence, frame.image[..., 0]))
-        m = score.metric
+        m, truth = score.metric, found.truth(frame, drive)
         caption = f"{score.scene} {score.camera_name} {index}: AbsRel {m['abs_rel']:.3f}"
         examples.append(
             Example(
@@ -194,8 +194,8 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
                 frame.image,
                 depth,
                 confidence,
-                found.truth(frame, drive),
-                is_sparse=frame.depth is None,
+                truth,
+                is_sparse=truth is None or not is_dense(truth),
             )
         )
     return examples
