@@ -8,12 +8,15 @@ pytest.importorskip("matplotlib")
 
 from rosam_core.evaluation.pictures import (
     VideoWriter,
+    colorize_error,
+    colorize_relative,
     contact_sheet,
     dilate_sparse,
     encode_animation,
     encode_jpeg,
     encode_png,
     fit,
+    relative_error,
     side_by_side,
 )
 
@@ -49,14 +52,29 @@ def test_contact_sheet_stacks_rows_under_a_title():
 
 
 def test_points_grow_without_touching_the_rest():
-    picture = np.full((9, 9, 3), 7, np.uint8)
-    picture[4, 4] = 250
-    known = np.zeros((9, 9), bool)
-    known[4, 4] = True
-    grown = dilate_sparse(picture, known, radius=1)
-    assert (grown[3:6, 3:6] == 250).all()
-    assert (grown == 250).sum() == 27
-    assert grown[0, 0, 0] == 7
+    error = np.full((9, 9), np.nan, np.float32)
+    error[4, 4] = 0.25
+    grown = dilate_sparse(error, radius=1)
+    assert (grown[3:6, 3:6] == 0.25).all()
+    assert np.isnan(grown).sum() == 81 - 9
+
+
+def test_of_points_that_meet_the_worse_is_seen_in_its_own_colour():
+    error = np.full((1, 5), np.nan, np.float32)
+    error[0, [1, 3]] = 0, 0.4
+    grown = dilate_sparse(error, radius=1)
+    np.testing.assert_array_equal(grown, np.float32([[0, 0, 0.4, 0.4, 0.4]]))
+    right, wrong = colorize_relative(error)[0, [1, 3]].tolist()
+    assert colorize_relative(grown)[0].tolist() == [right, right, wrong, wrong, wrong]
+
+
+def test_relative_error_by_hand():
+    truth = np.float32([[10, 10, 10, 10, np.nan, 0, np.inf]])
+    depth = np.float32([[10, 14, np.nan, np.inf, 5, 5, 5]])
+    expected = np.float32([[0, 0.4, *[np.nan] * 5]])
+    np.testing.assert_allclose(relative_error(truth, depth), expected, rtol=1e-6)
+    picture = colorize_error(truth, depth)
+    assert picture[0, 2:].tolist() == [[60, 64, 70]] * 5
 
 
 def test_video_plays_back(tmp_path):

@@ -27,8 +27,8 @@ from rosam_core.evaluation.report import (
 )
 
 
-def example(truth=None, is_sparse=False):
-    depth = np.full((30, 40), 10, np.float32)
+def example(truth=None, is_sparse=False, metres=10):
+    depth = np.full((30, 40), metres, np.float32)
     return Example(
         "night, worst",
         "AbsRel 0.5",
@@ -102,6 +102,38 @@ def test_error_panel_tells_right_from_wrong_and_unknown():
     assert right[2] > right[0]  # blue
     assert wrong[0] > wrong[2]  # red
     assert np.ptp(unknown) < 15  # grey
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_depth_beyond_the_range_has_the_error_that_is_scored(is_sparse):
+    truth = np.full((30, 40), 64, np.float32)
+    truth[:, 20:] = 100  # not scored with an end of 80 m
+    beyond, far, end = (
+        dict(example_panels(example(truth, is_sparse, metres), 80))["error"]
+        for metres in (np.inf, 300, 80)
+    )
+    np.testing.assert_array_equal(beyond, end)
+    np.testing.assert_array_equal(far, end)
+    assert np.ptp(end[5, 5].astype(int)) > 50  # 25 % of 64 m
+    assert np.ptp(end[5, 30].astype(int)) < 15  # grey
+    unknown = dict(example_panels(example(truth, is_sparse, np.nan), 80))["error"]
+    assert np.ptp(unknown.astype(int), axis=2).max() < 15
+
+
+@pytest.mark.parametrize(
+    ("end", "ticks"),
+    [
+        (80.0, ["1 m", "2 m", "5 m", "10 m", "80 m"]),
+        (50.0, ["1 m", "2 m", "5 m", "10 m", "50 m"]),
+        (12.5, ["1 m", "2 m", "5 m", "12.5 m"]),
+        (1.5, ["1 m", "1.5 m"]),
+    ],
+)
+def test_colours_of_depth_are_named_to_their_far_end(end, ticks):
+    page = render_report(report(max_depth_m=end))
+    found = re.findall(r'<i style="left:([\d.]+)%">([\d.]+ m)</i>', page)
+    assert [name for _, name in found] == ticks
+    assert [float(place) for place, _ in found][:: len(ticks) - 1] == [0, 100]
 
 
 def test_lone_lidar_points_are_enlarged_over_the_image():

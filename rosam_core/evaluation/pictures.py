@@ -30,9 +30,28 @@ def colorize_error(truth: Float32, depth: Float32) -> UInt8:
         truth: float32[H,W], true depth [m]; NaN, 0 and +Inf have no error.
         depth: float32[H,W], predicted depth [m].
     """
+    return colorize_relative(relative_error(truth, depth))
+
+
+def relative_error(truth: Float32, depth: Float32) -> Float32:
+    """Returns |g-p|/g, float32[H,W]; NaN where that is no number.
+
+    Args:
+        truth: float32[H,W], true depth g [m]; NaN, 0 and +Inf have no error.
+        depth: float32[H,W], predicted depth p [m].
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.abs(truth - depth) / truth
-    known = np.isfinite(error)
+    return np.where(np.isfinite(error), error, np.nan).astype(np.float32)
+
+
+def colorize_relative(error: Float32) -> UInt8:
+    """Returns the picture of `colorize_error`, uint8[H,W,3] RGB.
+
+    Args:
+        error: float32[H,W], relative; NaN is grey.
+    """
+    known = ~np.isnan(error)
     scaled = np.where(known, np.clip(error / ERROR_END, 0, 1), 0) * 255
     coloured = cv2.applyColorMap(scaled.astype(np.uint8), cv2.COLORMAP_TURBO)
     picture = np.ascontiguousarray(coloured[..., ::-1], np.uint8)
@@ -40,19 +59,19 @@ def colorize_error(truth: Float32, depth: Float32) -> UInt8:
     return picture
 
 
-def dilate_sparse(picture: UInt8, known: np.ndarray, radius: int = 2) -> UInt8:
-    """Returns a picture of lone lidar pixels with each one enlarged, to be seen at all.
+def dilate_sparse(error: Float32, radius: int = 2) -> Float32:
+    """Returns errors at lone lidar pixels with each one enlarged, to be seen at all.
+
+    Where two meet, the larger error is seen. Values are enlarged, not colours: the maximum of two
+    colours is a third one.
 
     Args:
-        picture: uint8[H,W,3].
-        known: bool[H,W], where a point is.
+        error: float32[H,W] >= 0, NaN where no point is.
         radius: Half size of the enlarged point [px].
     """
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    points = np.where(known[..., None], picture, 0)
-    grown = cv2.dilate(points, kernel)
-    mask = cv2.dilate(known.astype(np.uint8), kernel) > 0
-    return np.where(mask[..., None], grown, picture)
+    grown = cv2.dilate(np.where(np.isnan(error), np.float32(-1), error), kernel)
+    return np.where(grown < 0, np.float32(np.nan), grown)
 
 
 def fit(picture: UInt8, width: int, height: int) -> UInt8:

@@ -15,10 +15,12 @@ import numpy as np
 from rosam_core.evaluation.pictures import (
     ERROR_END,
     colorize_error,
+    colorize_relative,
     dilate_sparse,
     encode_jpeg,
     encode_png,
     fit,
+    relative_error,
 )
 from rosam_core.runtime.colormap import NEAREST_M, colorize_confidence, colorize_depth
 from rosam_core.types import Float32, UInt8
@@ -195,25 +197,26 @@ def example_panels(example: Example, max_depth_m: float) -> list[tuple[str, UInt
 
     Args:
         example: The frame.
-        max_depth_m: Far end of the depth colours [m].
+        max_depth_m: Far end of the depth colours [m]; truth from there on has no error, and depth
+            beyond counts as this, as in `depth_metrics`.
     """
     panels = [("image", example.image), ("depth", colorize_depth(example.depth, max_depth_m))]
     if example.truth is not None:
-        panels.append(("error", _error_panel(example)))
+        panels.append(("error", _error_panel(example, max_depth_m)))
     return [*panels, ("confidence", colorize_confidence(example.confidence))]
 
 
-def _error_panel(example: Example) -> UInt8:
+def _error_panel(example: Example, max_depth_m: float) -> UInt8:
     truth = example.truth if example.truth is not None else np.full_like(example.depth, np.nan)
-    picture = colorize_error(truth, example.depth)
+    truth = np.where(truth < max_depth_m, truth, np.float32(np.nan))
+    error = relative_error(truth, np.minimum(example.depth, np.float32(max_depth_m)))
     if not example.is_sparse:
-        return picture
+        return colorize_relative(error)
     # Lidar points lie over a dimmed image: alone they would be dots on grey.
-    known = np.isfinite(truth) & np.isfinite(example.depth)
     grey = cv2.cvtColor(example.image, cv2.COLOR_RGB2GRAY)
     under = np.repeat((grey // 3 + 20)[..., None], 3, axis=2)
-    radius = max(1, example.image.shape[1] // 400)
-    return dilate_sparse(np.where(known[..., None], picture, under), known, radius)
+    error = dilate_sparse(error, max(1, example.image.shape[1] // 400))
+    return np.where(np.isnan(error)[..., None], under, colorize_relative(error))
 
 
 def _jpeg(picture: UInt8) -> bytes:
@@ -227,14 +230,15 @@ def _legend(max_depth_m: float) -> str:
     # Depth colours run over the square root of inverse depth, so the bar's ticks are not even.
     end = (NEAREST_M / max_depth_m) ** 0.5
     depth = NEAREST_M / (1 + ramp * (end - 1)) ** 2
-    ticks = [d for d in (1, 2, 5, 10, 80) if d <= max_depth_m]
+    # The last one stands at the far end; one close before it would be written over.
+    ticks = [NEAREST_M, *(d for d in (2, 5, 10) if d <= max_depth_m / 2), max_depth_m]
     places = [(1 - (NEAREST_M / d) ** 0.5) / (1 - end) for d in ticks]
     one = np.ones_like(ramp)
     bars = (
         (
             "depth",
             colorize_depth(depth, max_depth_m),
-            [(p, f"{d} m") for p, d in zip(places, ticks, strict=True)],
+            [(p, f"{d:g} m") for p, d in zip(places, ticks, strict=True)],
         ),
         (
             "error, share of the true depth",
