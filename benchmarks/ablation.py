@@ -31,13 +31,14 @@ from ablation_score import score
 from ablation_table import write_results
 from tqdm import tqdm
 
-from rosam_core.checkpoint import load_checkpoint, save_checkpoint
+from rosam_core.checkpoint import load_checkpoint
 from rosam_core.config import load_config
 from rosam_core.drives.synthetic.drive import save_atomically
 from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "training" / "recipes" / "benchmark"
+DIGEST = "digest.txt"  # beside a checkpoint: what it depends on
 MEASURED = "test"  # the drives that are scored; `--validation` chooses among options
 
 
@@ -110,10 +111,17 @@ class Benchmark:
     def digest(self, run: Run) -> str:
         """Returns what a run depends on, hashed: not where its files are.
 
-        Of the code, only what the networks are made of: a row of another one is no comparison.
+        Of the code, what the networks are made of, and `revision` for what else changes figures: a
+        row of another one is no comparison.
         """
         places = str(self.out)
-        parts: list[Any] = [self.plan["drives"], self.plan["size"], self.plan["masks"], run.seed]
+        parts: list[Any] = [
+            self.plan["revision"],
+            self.plan["drives"],
+            self.plan["size"],
+            self.plan["masks"],
+            run.seed,
+        ]
         parts.append(parameters(yaml.safe_load(run.recipe.read_text("utf-8"))["model"]["name"]))
         for name in self.plan["stages"]:
             parts.append(yaml.safe_load((self.folder / f"{name}.yaml").read_text("utf-8")))
@@ -212,23 +220,24 @@ class Benchmark:
 
     def train(self, run: Run) -> None:
         """Trains a run to its end, on from where it was, unless it was there already."""
-        path = self.checkpoint(run)
+        path, digest = self.checkpoint(run), self.digest(run)
         options = [*run.options, f"data.drives={run.drives}", f"seed={run.seed}"]
         steps = load_config(Recipe, run.recipe, options).train.steps
+        mark = path.with_name(DIGEST)
         if path.is_file():
-            state = load_checkpoint(path)
-            if state.get("benchmark", self.digest(run)) != self.digest(run):
+            if not mark.is_file() or mark.read_text(encoding="utf-8") != digest:
                 raise SystemExit(
                     f"{path.parent} is of another plan: delete it, or --out elsewhere"
                 )
-            if state["step"] >= steps:
+            if load_checkpoint(path)["step"] >= steps:
                 return
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(mark, digest.encode())
         resume = ["--resume"] if path.is_file() else []
         self.call("train", str(run.recipe), "--out", str(path.parent), *resume, *options)
         state = load_checkpoint(path)
         if state["step"] < steps:
             raise SystemExit(f"{run.label} was stopped after {state['step']} of {steps} steps")
-        save_checkpoint(path, {**state, "benchmark": self.digest(run)})
 
     def call(self, command: str, *words: str) -> None:
         """Runs a `rosam` command, quietly; its last words are shown if it fails."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rosam_core.checkpoint import LICENCE, load_student_weights, student_facts
+from rosam_core.drives.augmentation import OBJECTS, VIEW, AugmentationOptions
 from rosam_core.drives.base import Drive
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
@@ -50,12 +51,34 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
         FileNotFoundError: Drives, or the weights of the teacher, are missing.
         ValueError: They cannot be read, or do not fit the recipe.
     """
+    _warn_of_unread(recipe)
     samples, validation = _samples(recipe)
     if recipe.method not in ("supervised", "self_supervised"):
         teacher = _adaptation(recipe).teacher
         if teacher:  # a student has its teacher's metres, whatever the drives know
             samples.is_metric = student_facts(teacher).is_metric
+    if isinstance(samples, ClearSamples) and not samples.is_metric:
+        raise ValueError(
+            f"the depth of {recipe.adaptation.teacher} has no scale, so it does not say how thick "
+            "fog is: translated weather needs a teacher in metres"
+        )
     return samples, validation
+
+
+def _warn_of_unread(recipe: Recipe) -> None:
+    """Says which options of `augmentation` were given and mean nothing to the method."""
+    if recipe.method == "supervised":
+        return
+    is_rendered = recipe.method == "synthetic_adaptation" and weather_of(recipe) == "rendered"
+    unread = OBJECTS if is_rendered else (*VIEW, *OBJECTS)
+    usual, given = AugmentationOptions(), recipe.augmentation
+    changed = [name for name in unread if getattr(given, name) != getattr(usual, name)]
+    if changed:
+        log.warning(
+            "%s does not read augmentation.{%s}%s",
+            *(recipe.method, ",".join(changed)),
+            "" if is_rendered else ": data.video.view says which part of a picture is shown",
+        )
 
 
 def licence(recipe: Recipe) -> str:
@@ -221,6 +244,7 @@ def _clear_days(recipe: Recipe) -> ClearSamples:
         neighbours=NeighbourOptions(need="none", min_speed_mps=0.0, min_flow_px=0.0),
         with_depth=False,
         neighbour_looks=False,
+        conditions=data.video.condition_names(),
         seed=recipe.seed,
     )
     return ClearSamples(recorded, data.condition_weights)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-import random
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import nn
@@ -157,36 +155,6 @@ def _weights_of_onnx(path: Path) -> dict[str, torch.Tensor]:
         for tensor in model.graph.initializer
         if tensor.name.startswith(prefix)
     }
-
-
-def rng_state() -> dict[str, Any]:
-    """Returns the state of every random generator of this process."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (
-            str(kind),
-            np.asarray(keys).tolist(),
-            int(position),
-            int(has_gauss),
-            float(gauss),
-        ),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def restore_rng_state(state: dict[str, Any]) -> None:
-    """Puts every random generator where `rng_state` found it."""
-    version, keys, gauss = state["python"]
-    random.setstate((version, tuple(keys), gauss))
-    kind, values, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(values, np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def git_commit() -> str:

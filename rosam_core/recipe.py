@@ -24,6 +24,9 @@ METHODS = (
 )
 """Every method by the name that recipes use."""
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Those of Lightning Fabric that leave what a network answers in float32."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
@@ -103,7 +106,7 @@ class TrainOptions:
     warmup_steps: int = 200
     ema_decay: float = 0.998  # of the weights that are validated and exported
     clip_norm: float = 5.0
-    precision: str = "bf16-mixed"  # any of Lightning Fabric's
+    precision: str = "bf16-mixed"  # 32-true | bf16-mixed | 16-mixed, on GPUs without bfloat16
     accelerator: str = "auto"
     frozen_norms: bool = False  # batch norms of the student keep the statistics it starts with
     channels_last: bool = False
@@ -113,6 +116,13 @@ class TrainOptions:
     val_every: int = 1000  # steps
     val_samples: int = 160
     checkpoint_every: int = 500  # steps
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"train.precision is '{self.precision}', expected one of {', '.join(PRECISIONS)}: "
+                "log depth in 16 bits is too coarse"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

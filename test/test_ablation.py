@@ -20,6 +20,7 @@ FOLDER = ROOT / "training/recipes/benchmark"
 from ablation import Benchmark
 from ablation_table import relative_gain, table, write_results
 
+from rosam_core.checkpoint import save_checkpoint
 from rosam_core.config import load_config
 from rosam_core.recipe import Recipe
 
@@ -108,6 +109,30 @@ def test_rows_of_another_network_are_stale_and_left_out_of_the_table(
     with pytest.raises(SystemExit, match="no row of the baseline"):
         write_results(bench.plan, bench.rows_done(), tmp_path, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_what_was_begun_by_another_plan_is_not_gone_on_with(tmp_path, monkeypatch):
+    bench = benchmark(tmp_path)
+    run = bench.run_of("full", 1)
+    path = bench.checkpoint(run)
+    called = []
+
+    def stop_early(command, *words):
+        called.append("--resume" in words)
+        save_checkpoint(path, {"step": 5})
+
+    monkeypatch.setattr(bench, "call", stop_early)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="full-1 was stopped after 5 of"):
+            bench.train(run)
+    assert called == [False, True]
+    bench.plan["revision"] += 1
+    with pytest.raises(SystemExit, match="is of another plan: delete it"):
+        bench.train(run)
+    (path.parent / "digest.txt").unlink()  # as of an older version
+    with pytest.raises(SystemExit, match="is of another plan: delete it"):
+        bench.train(run)
+    assert len(called) == 2
 
 
 def row(name, seed, figures):

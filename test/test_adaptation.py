@@ -94,6 +94,19 @@ def test_the_day_network_teaches_another_weather():
     assert all(p.grad is None for p in method.day.parameters())
 
 
+def test_nothing_is_taught_beside_the_picture():
+    method = SyntheticAdaptation(Even(2.0), Even(1.0), AdaptationOptions(confidence_weight=1.0))
+    given = batch()
+    whole = method.losses(given, 0)
+    seen = torch.ones_like(given["image"][:, :1], dtype=torch.bool)
+    seen[..., : seen.shape[-1] // 2] = False
+    half = method.losses({**given, "seen": seen}, 0)
+    for name in ("distil_0", "confidence"):
+        mean = whole[name].mean().item()
+        assert half[name].mean().item() == pytest.approx(mean / 2)
+        assert half[name].map[..., 0].abs().max() == 0
+
+
 def test_a_frozen_teacher_stays_in_evaluation_mode_when_all_is_set_to_training():
     teacher = Even(1.0)
     method = RealAdaptation(Even(2.0), teacher, None, AdaptationOptions())

@@ -15,7 +15,9 @@ pytest.importorskip("lightning")
 from support import write_tiny_model
 from training_support import small_overrides, write_fake_drives
 
+from rosam_core import assembly
 from rosam_core.assembly import training_data, weather_of
+from rosam_core.checkpoint import StudentFacts
 from rosam_core.cli import main
 from rosam_core.config import load_config
 from rosam_core.drives.clear_samples import ClearSamples
@@ -92,6 +94,21 @@ def test_weights_choose_the_weather(drives):
 def test_a_night_drive_has_nothing_to_put_weather_on(drives):
     with pytest.raises(ValueError, match=r"none of 4 frames is of a clear day, .*: night"):
         clear(drives, conditions=("night",))
+
+
+def test_only_the_conditions_asked_for_get_weather(drives):
+    forced = ["adaptation.weather=translated", "data.video.conditions=night"]
+    with pytest.raises(ValueError, match=r"none of \d+ frames is of a clear day, .*: night"):
+        training_data(load_config(Recipe, RECIPE, [*small_overrides(drives), *forced]))
+
+
+def test_a_teacher_without_scale_makes_no_weather(drives, monkeypatch):
+    relative = StudentFacts(canonical_focal_px=80.0, is_metric=False, licence="Apache-2.0")
+    monkeypatch.setattr(assembly, "student_facts", lambda path: relative)
+    forced = ["adaptation.weather=translated", "adaptation.teacher=relative.pt"]
+    recipe = load_config(Recipe, RECIPE, [*small_overrides(drives), *forced])
+    with pytest.raises(ValueError, match=r"relative\.pt has no scale, .*a teacher in metres"):
+        training_data(recipe)
 
 
 def test_weather_follows_from_the_kind_of_drive(drives):

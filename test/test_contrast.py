@@ -56,6 +56,17 @@ def test_a_pixel_that_looks_like_another_region_costs_most():
     assert loss[0, [0, 1, 2, 4, 5, 6, 7]].max() < 0.1
 
 
+def test_mixed_precision_does_not_round_the_logits():
+    torch.manual_seed(0)
+    features = torch.randn(2, 8, 4, 6)
+    regions = torch.randint(0, 5, (2, 1, 4, 6))
+    exact, _ = contrast(features, regions, 5, temperature=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = contrast(features, regions, 5, temperature=0.1)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, exact)
+
+
 def test_only_regions_of_the_same_image_are_contrasted():
     torch.manual_seed(0)
     features = torch.randn(2, 4, 3, 4)

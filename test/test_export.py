@@ -19,12 +19,7 @@ from training_support import write_fake_drives
 
 from rosam_core import export
 from rosam_core.calibrate import fit_to_errors
-from rosam_core.checkpoint import (
-    load_checkpoint,
-    load_student_weights,
-    rng_state,
-    save_checkpoint,
-)
+from rosam_core.checkpoint import load_checkpoint, load_student_weights, save_checkpoint
 from rosam_core.cli import main
 from rosam_core.commands.export import _other_uses, parse_size, read_results, update_card
 from rosam_core.config import to_yaml
@@ -46,7 +41,6 @@ def write_checkpoint(folder, name="light", drives="data/none", val="data/none"):
     state = {
         "model": model.state_dict(),
         "ema": model.state_dict(),
-        "rng": rng_state(),
         "step": 12,
         "commit": "abc",
         "focal_range": [60.0, 120.0],

@@ -29,6 +29,20 @@ def test_a_pair_shows_one_view_in_two_conditions(drives):
     assert len({float(pairs[i]["focal"]) for i in range(6)}) > 3
 
 
+def test_what_lies_beside_the_picture_is_not_seen(drives):
+    options = dataclasses.replace(PLAIN, rotate=1.0, rotate_deg=8.0)
+    pairs = PairedSamples(drives, (96, 64), TARGET, options, 1)
+    shares = []
+    for position in range(6):
+        sample = pairs[position]
+        assert sample["seen"].shape == (1, 64, 96)
+        assert not sample["image"][:, ~sample["seen"][0]].any()
+        shares.append(sample["seen"].mean())
+    assert 0.5 < min(shares) < 0.99
+    whole = PairedSamples(drives, (96, 64), TARGET, PLAIN, 1)
+    assert whole[0]["seen"].all()
+
+
 def test_a_pair_is_sometimes_the_clear_day_twice(drives):
     pairs = PairedSamples(drives, (96, 64), TARGET, PLAIN, 1)
     same = [np.array_equal(pairs[i]["image"], pairs[i]["clear"]) for i in range(40)]

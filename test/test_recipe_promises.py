@@ -66,6 +66,25 @@ def test_a_start_from_another_focal_length_is_warned_of(drives, taught, tmp_path
         assert ("begin with 0.80 times the depth" in caplog.text) == warns
 
 
+def test_augmentation_that_a_method_does_not_read_is_told(drives, taught, caplog):
+    training_data(recipe_of("pretrain_synthetic", drives, "augmentation.flip=0"))
+    training_data(baseline(drives, taught))
+    assert "augmentation" not in caplog.text
+    training_data(baseline(drives, taught, "augmentation.flip=0", "augmentation.blur=0"))
+    told = "real_adaptation does not read augmentation.{flip}: data.video.view says which part"
+    assert told in caplog.text
+    caplog.clear()
+    given = ["augmentation.flip=0", "augmentation.paste=1", f"adaptation.teacher={taught}"]
+    training_data(recipe_of("synthetic_adaptation", drives, *given))
+    assert "synthetic_adaptation does not read augmentation.{paste}" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true", "half"])
+def test_log_depth_in_16_bits_is_refused(drives, precision):
+    with pytest.raises(ValueError, match=f"train.precision is '{precision}', expected one of 32"):
+        recipe_of("pretrain_synthetic", drives, f"train.precision={precision}")
+
+
 def test_priors_of_regions_need_regions(drives, taught, tmp_path):
     given = [f"rosam_depth.teacher={taught}", "train.steps=1"]
     message = (

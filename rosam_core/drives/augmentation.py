@@ -38,6 +38,13 @@ class AugmentationOptions:
     blotches: float = 0.3  # patches of flat colour, noise or blur: dirt, drops, glare
 
 
+VIEW = ("flip", "crop", "full_view", "wide", "wide_aspect", "aspect", "rotate", "rotate_deg")
+"""The options that `random_view` reads."""
+
+OBJECTS = ("mix", "paste", "repaint", "repaint_share")
+"""Those that need the other conditions, or the objects, of a rendered frame."""
+
+
 def random_view(
     image: UInt8,
     depth: Float32,

@@ -16,7 +16,8 @@ class PairedSamples(TrainingSamples):
 
     The arguments are those of `TrainingSamples`. A sample holds `clear` uint8[3,h,w], as
     rendered; `image`, the same shape and view in a random condition, sometimes the clear day
-    itself, and in another look; and `focal` float32[].
+    itself, and in another look; `seen` bool[1,h,w], what is not beside the picture; and `focal`
+    float32[].
 
     Raises:
         ValueError: See there; or a drive was not rendered by clear day.
@@ -53,9 +54,11 @@ class PairedSamples(TrainingSamples):
             )
         (clear, _, _), (image, shown, focal) = views
         image = random_look(image, self.augmentation, rng)
-        image[np.isnan(shown)] = 0  # bars, as in `TrainingSamples`
+        seen = ~np.isnan(shown)
+        image[~seen] = 0  # bars, as in `TrainingSamples`
         return {
             "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
             "clear": np.ascontiguousarray(clear.transpose(2, 0, 1)),
+            "seen": seen[None],
             "focal": np.float32(focal),
         }

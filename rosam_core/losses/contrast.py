@@ -163,10 +163,12 @@ def _compared(
         parts = (x.split(1) for x in (sampled, prototypes, own, counted, absent))
         pictures = zip(*parts, strict=True)
         return torch.cat([_compared(*picture, temperature) for picture in pictures])
-    # One product makes all logits, -inf for regions that are not there included.
-    logits = torch.baddbmm(
-        absent.to(sampled.dtype), sampled.transpose(1, 2), prototypes, alpha=1 / temperature
-    )
+    # One product makes all logits, -inf for regions that are not there included; not in bfloat16,
+    # which knows logits of 10 to a 16th.
+    with torch.autocast(sampled.device.type, enabled=False):
+        logits = torch.baddbmm(
+            absent.to(sampled.dtype), sampled.transpose(1, 2), prototypes, alpha=1 / temperature
+        )
     return _cross_entropy(logits, own, counted)
 
 

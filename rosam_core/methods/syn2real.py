@@ -35,7 +35,7 @@ class AdaptationOptions:
     consistency: bool = True  # stage 2: weigh pixels by W_cst
     histogram_weight: float = 0.001  # stage 2: of KL between depth histograms
     histogram_day_first: bool = False  # KL(day || adverse), as the published code has it
-    confidence_weight: float = 0.1  # of the likelihood that trains b, and b alone
+    confidence_weight: float = 0.1  # of the likelihood that trains b
     relative_to: str = "student"  # L_d is |D_s - D_t| over the student's depth | the teacher's
     farthest_m: float | None = None  # canonical depth from which all is "beyond"; null = none
     weather: str = "auto"  # stage 1: rendered pairs | translated by depth | by the kind of drive
@@ -108,8 +108,8 @@ def confidence_term(
 ) -> Tensor:
     """Returns the likelihood of the teacher's log depth, as a function of the scale b alone.
 
-    b learns how far the student is from a trustworthy teacher; the depth itself is trained by the
-    method's own terms. float[b,1,h,w].
+    b learns how far the student is from a trustworthy teacher. What the depth should be is said
+    by the method's own terms; both come from the same features, though. float[b,1,h,w].
     """
     log_depth, log_b = output["scales"][0]
     if farthest_m is not None:
@@ -128,7 +128,8 @@ def centres(full: Tensor, coarse: Tensor) -> Tensor:
 class SyntheticAdaptation(nn.Module):
     """Stage 1. Batches hold `image` and `clear`, the same view in another weather.
 
-    Both are float[b,3,h,w] in [0, 1]; `image` carries the photometric augmentation.
+    Both are float[b,3,h,w] in [0, 1]; `image` carries the photometric augmentation. Where bool
+    `seen` [b,1,h,w], if the batch has it, is false, nothing is taught.
 
     Args:
         student: Phi_t, trained.
@@ -153,7 +154,7 @@ class SyntheticAdaptation(nn.Module):
             depth = 1 / self.day(batch["clear"])["inverse_depth"]
             image = self.adverse(batch, depth)
         output = self.student(image)
-        weight = torch.ones_like(depth)
+        weight = batch["seen"].to(depth) if "seen" in batch else torch.ones_like(depth)
         options = self.options
         terms = distillation_terms(output, depth, weight, options.relative_to, options.farthest_m)
         trusted = confidence_term(output, depth, weight, options.farthest_m)
