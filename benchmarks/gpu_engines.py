@@ -3,10 +3,11 @@
     python benchmarks/gpu_engines.py [--size 576x320] [--turns 5] [--runs 50]
 
 Eager torch in half precision, torch.compile, a captured CUDA graph, ONNX Runtime on CUDA and
-TensorRT take turns on the same images, from bytes on the host to depth on the host. `of_floor` is
-the time that the GPU's own measured matrix product and copy would need for the network's
-operations and bytes, in half precision, over the median. An engine that is not there, or refuses
-the GPU, says why in its row. Without a GPU exit status 2; `--device cpu` tries the eager row.
+TensorRT take turns on the same images, from bytes on the host to depth and confidence on the host.
+`of_floor` is the time that the GPU's own measured matrix product and copy would need for the
+network's operations and bytes, in half precision, over the median. An engine that is not there, or
+refuses the GPU, says why in its row. Without a GPU exit status 2; `--device cpu` tries the eager
+row.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ BATCHES = (1, 6)
 ENGINES = ("onnx-cuda", "tensorrt")
 MATRIX, COPY = 4096, 1 << 28
 """Side of the measured matrix product, bytes of the measured copy."""
+
+Answer = tuple[Tensor, Tensor]
+"""Depth and confidence."""
 
 Work = Callable[[], object]
 
@@ -116,9 +120,9 @@ def ways(
     model = student.to(device)
 
     @torch.inference_mode()
-    def eager(run: Callable[[Tensor], tuple[Tensor, Tensor]] = model) -> Tensor:
+    def eager(run: Callable[[Tensor], Answer] = model) -> Answer:
         with torch.autocast(device.type, dtype=torch.float16 if device.type == "cuda" else None):
-            return run(images.to(device))[0].float().cpu()
+            return on_host(run(images.to(device)))
 
     found["torch eager, half"] = eager
     if device.type != "cuda":
@@ -137,6 +141,12 @@ def ways(
     return found
 
 
+def on_host(answer: Answer) -> Answer:
+    """Returns all that an engine answers, float32 on the host."""
+    depth, confidence = answer
+    return depth.float().cpu(), confidence.float().cpu()
+
+
 def captured(model: nn.Module, images: Tensor, device: torch.device) -> Work:
     """Returns a run of the network as one captured CUDA graph."""
     held = images.to(device)
@@ -148,12 +158,12 @@ def captured(model: nn.Module, images: Tensor, device: torch.device) -> Work:
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            depth = model(held)[0]
+            answer = model(held)
 
-    def replay() -> Tensor:
+    def replay() -> Answer:
         held.copy_(images)
         graph.replay()
-        return depth.float().cpu()
+        return on_host(answer)
 
     return replay
 

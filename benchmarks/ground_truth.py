@@ -45,9 +45,11 @@ def main() -> int:
 def measure(path: Path, limit: int, overlay: Path | None) -> dict[str, Any]:
     """Returns the figures of the drives at a path."""
     places = [(drive, i) for drive in open_drives(path) for i in range(len(drive))]
+    if limit < len(places):
+        places = [places[i * len(places) // limit] for i in range(limit)]
     counts: dict[str, list[int]] = {}
     frames, seconds = 0, 0.0
-    for drive, index in places[:: max(1, len(places) // limit)]:
+    for drive, index in places:
         if not drive.glance(index).has_lidar:
             continue
         frame = drive[index]
