@@ -34,11 +34,20 @@ class BuildOrder:
         model: The ONNX file.
         cameras: Images that come at once; the engine is tuned for one and for so many.
         options: More options of `rosam engine build`, as one would type them.
+        stamps: Time and size of the file when this was ordered: another file is another order.
     """
 
     model: Path
     cameras: int = 1
     options: str = ""
+    stamps: tuple[float, ...] = ()
+
+    @property
+    def precision(self) -> str:
+        """The precision that the options name, or nothing."""
+        words = [part for word in split_options(self.options) for part in word.split("=", 1)]
+        places = [place for place, word in enumerate(words[:-1]) if word == "--precision"]
+        return words[places[-1] + 1] if places else ""
 
     def command(self) -> list[str]:
         """Returns the command line.

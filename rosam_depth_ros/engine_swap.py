@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
-from rosam_core.engines.engine_cache import cache_folder
+from rosam_core.engines.engine_cache import CARD, cache_folder
 from rosam_core.engines.registry import (
     EngineOptions,
     choose_engine,
@@ -122,7 +123,7 @@ class EngineSwap:
         self._loader: threading.Thread | None = None
         self._refused_build = ""
         self._is_asked_again = False
-        self._asked: tuple[NodeParameters, EngineRequest] | None = None
+        self._asked: tuple[NodeParameters, EngineRequest, BuildOrder | None] | None = None
 
     @property
     def is_loading(self) -> bool:
@@ -133,7 +134,7 @@ class EngineSwap:
     def retry(self) -> None:
         """Forgets what failed, and looks at the files anew: somebody has just asked for them."""
         with self._lock:
-            self._failed, self._is_asked_again = None, True
+            self._failed, self._is_asked_again, self._asked = None, True, None
         if self.builder.problem:
             self.builder.stop()
 
@@ -145,9 +146,14 @@ class EngineSwap:
         Args:
             parameters: Of this moment.
         """
-        if self._asked is None or self._asked[0] is not parameters:  # not read for every frame
-            self._asked = (parameters, EngineRequest.of(parameters))
-        wanted = self._see_to_building(parameters, self._asked[1])
+        asked = self._asked
+        if asked is None or asked[0] is not parameters:  # not read for every frame
+            request = EngineRequest.of(parameters)
+            # As long as nobody asks again, a file that has changed is no other order.
+            is_same = asked is not None and asked[1] == request
+            order = asked[2] if asked is not None and is_same else _order(parameters, request)
+            asked = self._asked = (parameters, request, order)
+        wanted = self._see_to_building(*asked)
         with self._lock:
             arrived, self._arrived = self._arrived, None
         if isinstance(arrived, _Failed):
@@ -205,7 +211,9 @@ class EngineSwap:
                 one.engine.close()
         self._arrived = self._serving = None
 
-    def _see_to_building(self, parameters: NodeParameters, asked: EngineRequest) -> EngineRequest:
+    def _see_to_building(
+        self, parameters: NodeParameters, asked: EngineRequest, order: BuildOrder | None
+    ) -> EngineRequest:
         """Starts or ends a build; returns what is to be loaded in view of it."""
         self._refused_build = ""
         if not parameters.build_engine:
@@ -215,17 +223,15 @@ class EngineSwap:
         if asked.engine not in ("auto", "tensorrt"):
             self._refused_build = f"build_engine builds nothing for engine {asked.engine}"
             return asked
-        try:
-            wanted = BuildOrder(asked.path(), asked.cameras, parameters.build_options)
-        except (FileNotFoundError, ValueError):
-            return asked  # loading it says so
-        if self.builder.is_built and self.builder.order == wanted:
+        if order is None:
+            return asked  # loading it says why
+        if self.builder.is_built and self.builder.order == order:
             return dataclasses.replace(asked, engine="tensorrt")
         meanwhile = dataclasses.replace(asked, engine="auto")
         serving = self._serving
         is_served = serving is not None and serving.request == meanwhile
-        if is_served and not _is_tensorrt(serving) and self.builder.order != wanted:
-            self.builder.start(wanted)
+        if is_served and not _is_as_ordered(serving, order) and self.builder.order != order:
+            self.builder.start(order)
         return meanwhile
 
     def _is_due(self, wanted: EngineRequest) -> bool:
@@ -283,8 +289,21 @@ class EngineSwap:
         self._tell(line)
 
 
-def _is_tensorrt(loaded: _Loaded | None) -> bool:
-    return loaded is not None and loaded.engine.name.startswith("tensorrt")
+def _order(parameters: NodeParameters, request: EngineRequest) -> BuildOrder | None:
+    """Returns what `build_engine` is to build, or None."""
+    if not parameters.build_engine:
+        return None
+    try:
+        path, options = request.path(), parameters.build_options
+        return BuildOrder(path, request.cameras, options, _file_stamps(path, card_path(path)))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_as_ordered(loaded: _Loaded | None, order: BuildOrder) -> bool:
+    """Returns whether a TensorRT engine runs, of the precision asked for."""
+    name = loaded.engine.name if loaded is not None else ""
+    return name.startswith("tensorrt") and name.endswith(order.precision)
 
 
 def _close_aside(engine: DepthEngine) -> None:
@@ -302,14 +321,24 @@ def _warm_up(engine: DepthEngine, cameras: int) -> None:
 def _stamps(request: EngineRequest) -> tuple[float, ...]:
     """Returns times and sizes of model and card, which tell whether trying again is of use.
 
-    Where TensorRT engines are looked for, the folder of these is among them.
+    Where TensorRT engines are looked for, the cards of these are among them: of all that a build
+    leaves there, they are written last.
     """
     try:
         path = request.path()
-        files = [file for file in (path, card_path(path)) if file.is_file()]
-        if request.engine in ("auto", "tensorrt") and cache_folder().is_dir():
-            files.append(cache_folder())
-        found = [file.stat() for file in files]
+        files = [path, card_path(path)]
+        if request.engine in ("auto", "tensorrt"):
+            files += sorted(cache_folder().glob(f"*/{CARD}"))
     except (OSError, ValueError, RuntimeError):  # loading it says so
         return ()
+    return _file_stamps(*files)
+
+
+def _file_stamps(*paths: Path) -> tuple[float, ...]:
+    """Returns times and sizes of those files that are there."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_file():
+                found.append(path.stat())
     return tuple(value for one in found for value in (one.st_mtime, one.st_size))

@@ -86,7 +86,8 @@ class NodeParameters:
     )
     build_options: str = _parameter(
         "",
-        "Options of `rosam engine build` for that, such as `--precision fp32`.",
+        "Options of `rosam engine build` for that, such as `--precision fp32`; an engine of "
+        "another precision than they name does not count as built.",
         read_only=True,
     )
     threads: int = _parameter(

@@ -1,17 +1,20 @@
 """What an engine swap does about files that change, paths that cannot be, and old failures."""
 
+import dataclasses
 import os
 import threading
 import time
 
 import pytest
-from engine_support import build, cache, nvidia  # noqa: F401 - fixtures
+from conv_model import write_conv_model
+from engine_support import FAKES, build, cache, nvidia  # noqa: F401 - fixtures
 from support import write_tiny_model
 
 pytestmark = pytest.mark.ros
 pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros]'")
 pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
 
+from rosam_core.engines.tensorrt_build import BuildOptions, build_engine
 from rosam_depth_ros import engine_swap
 from rosam_depth_ros.diagnostics import ErrorLog
 from rosam_depth_ros.engine_builder import split_options
@@ -39,6 +42,15 @@ def served(swap, parameters, timeout_s=30.0):
             return engine
         time.sleep(0.005)
     raise AssertionError("still loading")
+
+
+def served_by(swap, parameters, engine, timeout_s=60.0):
+    """Asks as the node does between frames, until this engine serves."""
+    end = time.monotonic() + timeout_s
+    while (found := swap.engine(parameters)) is None or found.name != engine:
+        assert time.monotonic() < end, swap.status(parameters)
+        time.sleep(0.01)
+    return found
 
 
 @pytest.mark.parametrize("wrong", ["~nobody-of-this-name/m.onnx", ".", "absent.onnx"])
@@ -98,6 +110,58 @@ def test_an_engine_for_one_image_does_not_serve_three_cameras(
     build(model, (1, 3))
     swap.retry()
     assert served(swap, parameters).name.startswith("tensorrt")
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Lets the node build, with the stand-ins."""
+    path = os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    return {"engine": "auto", "build_engine": True, "build_options": "--precision fp32"}
+
+
+@pytest.mark.usefixtures("cache", "nvidia")
+def test_a_model_that_is_exported_anew_is_built_anew_when_it_is_set_again(tmp_path, swap, builds):
+    parameters = asked(write_conv_model(tmp_path), **builds)
+    old = served_by(swap, parameters, "tensorrt-fp32")
+    swap.retry()
+    assert served(swap, parameters) is old  # nothing has changed
+    write_conv_model(tmp_path, seed=1)
+    assert served(swap, dataclasses.replace(parameters, max_depth_m=70.0)) is old
+    swap.retry()
+    served_by(swap, parameters, "onnx-cpu")
+    new = served_by(swap, parameters, "tensorrt-fp32")
+    assert new.card.sha256 != old.card.sha256
+    assert not swap.status(parameters).degraded
+
+
+@pytest.mark.usefixtures("cache", "nvidia")
+def test_an_engine_of_another_precision_than_asked_for_is_no_reason_not_to_build(
+    tmp_path, swap, builds
+):
+    model = write_conv_model(tmp_path)
+    build_engine(model, BuildOptions("fp16"))
+    parameters = asked(model, **builds)
+    served_by(swap, parameters, "tensorrt-fp16")
+    served_by(swap, parameters, "tensorrt-fp32")
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_an_engine_that_is_built_elsewhere_is_seen_as_soon_as_it_is_whole(
+    tmp_path,
+    cache,  # noqa: F811
+    swap,
+):
+    model = write_tiny_model(tmp_path)
+    parameters = asked(model, engine="auto")
+    files = {path: path.read_bytes() for path in build(model).iterdir()}
+    for path in files:  # an empty folder is what a build begins with
+        path.unlink()
+    served_by(swap, parameters, "onnx-cpu")
+    for path, content in files.items():
+        path.write_bytes(content)
+    swap.retry()
+    served_by(swap, parameters, "tensorrt-fp32")
 
 
 def test_an_engine_is_not_built_where_the_node_does_not_look():

@@ -45,6 +45,18 @@ def test_builds_are_kept_and_built_again_on_demand(
     assert len(entries(cache)) == 1
 
 
+def test_the_engine_that_was_asked_for_last_is_the_newest(
+    tmp_path: Path, cache: Path, nvidia: Nvidia
+) -> None:
+    model, _ = tiny(tmp_path)
+    one, three = build(model), build(model, (1, 3))
+    assert [entry.folder for entry in entries(cache)] == [three, one]
+    entry, built = build_engine(model, BuildOptions("fp32"))
+    assert not built
+    assert [found.folder for found in entries(cache)] == [one, three]
+    assert entries(cache)[0] == entry
+
+
 def test_an_engine_too_far_from_the_cpu_is_not_kept(
     tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch
 ) -> None:

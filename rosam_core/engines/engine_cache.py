@@ -16,8 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ class EngineCard:
         model: Name of the model file, for people.
         plan_sha256: Hash of the engine.
         plan_bytes: Its size.
-        built: Time, ISO 8601, UTC.
+        built: When it was built, or last asked for and found built: ISO 8601, UTC. The newest of
+            those that fit is the one that is loaded.
         parity: How far it is from ONNX Runtime; empty if no GPU was there to find out.
     """
 
@@ -202,8 +203,7 @@ def store(cache: Path, key: EngineKey, model: str, plan: Any, parity: Mapping[st
     folder.mkdir(parents=True, exist_ok=True)
     content = memoryview(plan)
     digest = hashlib.sha256(content).hexdigest()
-    built = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    card = EngineCard(key, model, digest, content.nbytes, built, dict(parity))
+    card = EngineCard(key, model, digest, content.nbytes, _now(), dict(parity))
     try:
         write_whole(folder / f"{digest}.plan", content)
         write_whole(folder / CARD, card.to_json().encode())
@@ -230,6 +230,23 @@ def set_parity(entry: Entry, parity: Mapping[str, Any]) -> None:
         if now.card is not None and now.card.plan_sha256 == entry.card.plan_sha256:
             card = dataclasses.replace(now.card, parity=dict(parity))
             write_whole(entry.folder / CARD, card.to_json().encode())
+
+
+def renew(entry: Entry) -> Entry:
+    """Makes an engine the newest; call it inside `build_lock`.
+
+    Raises:
+        OSError: The card cannot be written.
+    """
+    if entry.card is None:
+        return entry
+    card = dataclasses.replace(entry.card, built=_now())
+    write_whole(entry.folder / CARD, card.to_json().encode())
+    return dataclasses.replace(entry, card=card)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def write_whole(path: Path, content: Any) -> None:

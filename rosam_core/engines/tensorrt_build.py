@@ -22,6 +22,7 @@ from rosam_core.engines.engine_cache import (
     cache_folder,
     entries,
     read_plan,
+    renew,
     store,
     write_whole,
 )
@@ -119,7 +120,7 @@ def build_engine(
     with build_lock(cache, key, lambda: say(say_waiting)):
         entry = _existing(cache, key)
         if entry is not None and not options.force:
-            return entry, False
+            return _renewed(entry), False
         _require_space(cache, len(graph))
         capabilities = tuple(target.split(",")) if library.is_rtx else ()
         timing = options.timing_cache or _timing_cache(cache, library, target)
@@ -293,6 +294,19 @@ def _existing(cache: Path, key: EngineKey) -> Entry | None:
                 return None
             return entry
     return None
+
+
+def _renewed(entry: Entry) -> Entry:
+    """Returns an entry as the newest: what was asked for last is what shall be loaded."""
+    try:
+        return renew(entry)
+    except OSError as error:
+        logger.warning(
+            "%s stays as old as it is, a newer engine of the model goes before it: %s",
+            entry.folder,
+            error.strerror or error,
+        )
+        return entry
 
 
 def _require_space(cache: Path, size: int) -> None:
