@@ -126,11 +126,12 @@ def outcomes_on_drives(
     ground_truth: GroundTruth,
     is_metric: bool,
     pixels_per_image: int = PIXELS_PER_IMAGE,
-) -> tuple[Outcomes, dict[str, int]]:
-    """Returns what a model's confidences came to on drives, and the images of each condition.
+) -> tuple[Outcomes, dict[str, int], list[str]]:
+    """Returns what confidences came to, the images of each condition, and the frames left out.
 
     Of every image the same number of pixels counts, at random, with repetition where lidar is
-    sparse, so that every image weighs the same.
+    sparse, so that every image weighs the same. A frame that cannot be read is left out, with the
+    reason.
 
     Args:
         predict: The model, at the size of the image.
@@ -140,15 +141,20 @@ def outcomes_on_drives(
         pixels_per_image: How many pixels.
 
     Raises:
-        ValueError: No frame has a true depth in range.
+        ValueError: No frame can be read, or none has a true depth in range.
     """
     from rosam_core.evaluation.scoring import sized_to
 
     rng = np.random.default_rng(0)
     found: dict[str, list[tuple[Any, Any]]] = {}
+    skipped: list[str] = []
     for drive, index in places:
-        frame = drive[index]
-        truth = ground_truth.of(frame, drive)
+        try:
+            frame = drive[index]
+            truth = ground_truth.of(frame, drive)
+        except (ValueError, OSError) as error:
+            skipped.append(f"{drive.name} frame {index}: {error}")
+            continue
         if truth is None:
             continue
         prediction = predict(frame)
@@ -166,6 +172,8 @@ def outcomes_on_drives(
         kept = rng.integers(0, scored.size, pixels_per_image)
         stated = np.clip(confidence[scored].astype(np.float64), 0, 1)
         found.setdefault(frame.condition, []).append((stated[kept], correct[kept]))
+    if skipped and len(skipped) == len(places):
+        raise ValueError(f"none of {len(places)} frames can be read; the first: {skipped[0]}")
     if not found:
         raise ValueError(
             f"none of {len(places)} frames has a true depth between {RANGE_M[0]:g} and "
@@ -177,7 +185,7 @@ def outcomes_on_drives(
         for name in CONDITIONS
         if (own := found.get(name))
     }
-    return outcomes, {name: len(found[name]) for name in outcomes}
+    return outcomes, {name: len(found[name]) for name in outcomes}, skipped
 
 
 def fit_by_condition(outcomes: Outcomes) -> dict[str, TemperatureFit]:

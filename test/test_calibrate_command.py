@@ -78,6 +78,22 @@ def test_the_temperature_by_hand(model, drive, capsys):
     assert "b x 2." in out
 
 
+def test_frames_that_cannot_be_read_are_left_out_and_counted(model, drive, capsys):
+    (drive / "images" / "000001.png").write_bytes(b"no picture")
+    assert calibrate(model, drive, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "1 of 3 frames skipped; the first: images frame 1: " in out
+    assert calibrate(model, drive) == 0
+    fit = load_card(model).results["calibration"]
+    assert (fit["images"], fit["frames_skipped"]) == (2, 1)
+    for path in (drive / "depth").iterdir():
+        path.write_bytes(b"no depth")
+    capsys.readouterr()
+    assert calibrate(model, drive) == 1
+    error = capsys.readouterr().err
+    assert "none of 3 frames can be read; the first: images frame 0: " in error
+
+
 def test_once_more_changes_nothing(model, drive):
     calibrate(model, drive)
     first = load_card(model)

@@ -106,7 +106,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
     try:
         pipeline, card = DepthPipeline(engine), engine.card
         with tqdm(places, unit="frame", disable=None, file=sys.stderr) as bar:
-            outcomes, images = outcomes_on_drives(
+            outcomes, images, skipped = outcomes_on_drives(
                 lambda frame: pipeline.predict(frame.image, frame.camera),
                 bar,  # type: ignore[arg-type]  # which iterates over the places
                 GroundTruth(truth_options(kind)),
@@ -121,6 +121,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
     report: dict[str, Any] = {
         **overall.as_dict(),
         "images": sum(images.values()),
+        "frames_skipped": len(skipped),
         "drives": args.drive.resolve().name,
         "scaling": "metric" if card.is_metric else "median-scaled",
         "conditions": {
@@ -136,6 +137,8 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
         written = None if args.dry_run else str(output)
         print(json.dumps({**report, "output": written, "sections_left_out": gone}, indent=2))
         return 0
+    if skipped:
+        print(f"{len(skipped)} of {len(places)} frames skipped; the first: {skipped[0]}")
     print(_table(fits, images))
     stated = card.confidence_temperature
     print(
