@@ -180,7 +180,7 @@ def _row(
         "sha256": card.sha256,
         "size": f"{card.input_width}x{card.input_height}",
         "engine": subject.engine,
-        "precision": precision_of(subject),
+        "precision": "" if subject.engine == "tensorrt" else precision_of(subject),
         "batch": subject.batch,
     }
     if failed := [turn["error"] for turn in turns if "error" in turn]:
@@ -189,6 +189,8 @@ def _row(
     p50, p95, p99 = (float(v) for v in np.percentile(times, (50, 95, 99)))
     cost = network_cost(subject.model, subject.batch)
     memories = [turn["memory_mib"] for turn in turns if turn["memory_mib"] is not None]
+    if subject.engine == "tensorrt":
+        row["precision"] = _precision_in(turns[0]["engine"])
     row |= {
         "engine": turns[0]["engine"],
         "runs": len(times),
@@ -219,6 +221,11 @@ def precision_of(subject: Subject) -> str:
     quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
     floats = subject.precision or "f32"
     return ("int8" if floats == "f32" else f"int8+{floats}") if quantised else floats
+
+
+def _precision_in(name: str) -> str:
+    """Returns the precision that a TensorRT engine names, such as `f16` of `tensorrt-fp16`."""
+    return name.rpartition("-")[2].replace("fp", "f")
 
 
 def _size(subject: Subject) -> tuple[int, int]:

@@ -76,7 +76,8 @@ def open_engine(task: dict[str, Any]) -> DepthEngine:
         task["provider_options"],
         task["precision"] or "f32",
     )
-    return choose_engine(task["model"], task["engine"], options).engine
+    most_images = int(task["batch"])
+    return choose_engine(task["model"], task["engine"], options, most_images=most_images).engine
 
 
 def resident_mib() -> float | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,19 @@ from support import write_tiny_model
 onnx = pytest.importorskip("onnx", reason="the extra `quantize` is not installed")
 
 from conv_model import HEIGHT, WIDTH, conv_network, write_conv_model
+from engine_support import build, cache, nvidia
 
 from rosam_core import bench as module
 from rosam_core.bench import Options, Subject, bench, precision_of, subjects
 from rosam_core.bench_ceiling import Ceiling, CeilingProbe, Cost, network_cost
 from rosam_core.bench_worker import run_turn
 from rosam_core.cli import main
+from rosam_core.commands import bench as command
 from rosam_core.engines.onnx_precision import fold
 from rosam_core.quantize_graph import insert_pairs
 from rosam_core.quantize_ranges import observe
 
+__all__ = ["cache", "nvidia"]  # the fixtures
 PIXELS = WIDTH * HEIGHT
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uint8)
 
@@ -72,26 +76,37 @@ def test_precisions_multiply_openvino_alone() -> None:
 
 def test_a_turn_in_this_process(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path)
-    np.save(tmp_path / "frames.npy", FRAMES)
-    task = {
+    found = run_turn(turn_of(model, tmp_path, "onnx-cpu", 2))
+    assert len(found["times_ms"]) == 5
+    assert min(found["times_ms"]) > 0
+    depth = np.load(tmp_path / "depth.npy")
+    np.testing.assert_allclose(depth, 2 + FRAMES.mean(axis=3) / 10, rtol=1e-5)
+
+
+def turn_of(model: Path, folder: Path, engine: str, batch: int) -> dict:
+    np.save(folder / "frames.npy", FRAMES)
+    return {
         "model": str(model),
-        "engine": "onnx-cpu",
+        "engine": engine,
         "precision": "",
         "threads": 1,
         "spinning": False,
         "arena": True,
         "provider_options": {},
-        "batch": 2,
+        "batch": batch,
         "warm_up": 2,
         "runs": 5,
-        "frames": str(tmp_path / "frames.npy"),
-        "depth": str(tmp_path / "depth.npy"),
+        "frames": str(folder / "frames.npy"),
+        "depth": str(folder / "depth.npy"),
     }
-    found = run_turn(task)
-    assert len(found["times_ms"]) == 5
-    assert min(found["times_ms"]) > 0
-    depth = np.load(tmp_path / "depth.npy")
-    np.testing.assert_allclose(depth, 2 + FRAMES.mean(axis=3) / 10, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("cache", "nvidia")
+def test_of_engines_in_the_cache_one_for_the_batch_is_timed(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path)
+    for batches in ((1, 6), (1,)):
+        build(model, batches)
+    assert run_turn(turn_of(model, tmp_path, "tensorrt", 6))["engine"] == "tensorrt-fp32"
 
 
 def test_turns_alternate_and_a_failed_engine_is_a_row(
@@ -102,13 +117,13 @@ def test_turns_alternate_and_a_failed_engine_is_a_row(
 
     def turn(subject: Subject, frames: Path, depth: Path | None, options: Options) -> dict:
         order.append(subject.engine)
-        if subject.engine == "tensorrt":
+        if subject.engine == "tensorrt" and subject.batch == 1:
             return {"error": "no GPU"}
         if depth is not None:
             factor = 1.1 if subject.batch == 2 else 1.0
             np.save(depth, np.full((3, HEIGHT, WIDTH), 10 * factor, np.float32))
         return {
-            "engine": subject.engine,
+            "engine": "tensorrt-rtx-fp16" if subject.engine == "tensorrt" else subject.engine,
             "times_ms": list(range(1, 101)),
             "load_ms": 3.0,
             "memory_mib": 20.0,
@@ -116,11 +131,13 @@ def test_turns_alternate_and_a_failed_engine_is_a_row(
 
     monkeypatch.setattr(module, "_turn", turn)
     tasks = subjects([model], ["onnx-cpu"], ["f32"], [1, 2])
-    tasks.append(Subject(model, "tensorrt", "", 1))
+    tasks += [Subject(model, "tensorrt", "", batch) for batch in (1, 2)]
     report = bench(tasks, {(WIDTH, HEIGHT): FRAMES}, Options(threads=1, turns=2))
     # Each comes up once a turn; one that failed is not tried again.
-    assert order == ["onnx-cpu", "onnx-cpu", "tensorrt", "onnx-cpu", "onnx-cpu"]
-    first, second, failed = report["rows"]
+    trt = "tensorrt"
+    assert order == ["onnx-cpu", "onnx-cpu", trt, trt, "onnx-cpu", "onnx-cpu", trt]
+    first, second, failed, half = report["rows"]
+    assert [first["precision"], failed["precision"], half["precision"]] == ["f32", "", "f16"]
     assert first["runs"] == 200
     assert first["p50_ms"] == pytest.approx(50.5)
     assert first["p95_ms"] == pytest.approx(95.05, abs=0.1)
@@ -161,3 +178,46 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(missing) == 1
     assert "small on tensorrt, batch 1: " in capsys.readouterr().out
     assert main([*words, "--batch", "0"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--plot", "a.txt", r"name a \.png, or one of"),
+        ("--plot", "absent/a.png", "there is no folder"),
+        ("--json", "absent/a.json", "there is no folder"),
+        ("--json", ".", "is a folder: name a file in it"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    name: str,
+    message: str,
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(module, "bench", lambda *_: pytest.fail("it was run"))
+    model = write_conv_model(tmp_path)
+    assert main(["bench", str(model), option, str(tmp_path / name)]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_figures_are_printed_even_if_the_plot_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    row = {"model": "m", "size": "64x48", "engine": "onnx-cpu", "precision": "f32", "batch": 1}
+    times = dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "fastest_ms", "images_per_s"), 12.5)
+    row |= {**times, "memory_mib": None, "depth_difference": None, "of_ceiling": 0.5}
+    ceiling = {"gflops": 1.0, "gbytes_per_s": 1.0}
+    monkeypatch.setattr(module, "bench", lambda *_: {"ceiling": ceiling, "rows": [row]})
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(command, "_plot", fail)
+    words = ["bench", str(write_conv_model(tmp_path)), "--plot", str(tmp_path / "a.png")]
+    assert main(words) == 1
+    assert "12.50" in capsys.readouterr().out

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} must be at least 1")
     if any(batch < 1 for batch in args.batch or ()):
         raise ValueError("--batch must be at least 1")
+    _check_outputs(args)
     try:
         from rosam_core.bench import Options, bench, subjects
     except ImportError as error:
@@ -103,15 +104,33 @@ def run(args: argparse.Namespace) -> int:
         "frames": str(args.drive) if args.drive else "drawn pictures",
         **bench(tasks, frames, options),
     }
-    if args.plot:
-        _plot(report, args.plot)
     if args.json == "-":
-        print(json.dumps(report, indent=2))
+        print(json.dumps(report, indent=2), flush=True)
     else:
+        _print(report)  # before anything that may yet fail
         if args.json:
             Path(args.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        _print(report)
+    if args.plot:
+        _plot(report, args.plot)
     return 0 if any("error" not in row for row in report["rows"]) else 1
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuses files that could not be written: minutes before they are."""
+    files = {"--json": None if args.json in (None, "-") else Path(args.json), "--plot": args.plot}
+    for option, path in files.items():
+        if path is not None and path.is_dir():
+            raise ValueError(f"{option} {path} is a folder: name a file in it")
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{option} {path}: there is no folder {path.parent}")
+    if args.plot:
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+        except ImportError as error:
+            raise ValueError("--plot needs matplotlib: `pip install matplotlib`") from error
+        kinds = FigureCanvasAgg.get_supported_filetypes()
+        if args.plot.suffix.lower().removeprefix(".") not in kinds:
+            raise ValueError(f"--plot {args.plot}: name a .png, or one of {', '.join(kinds)}")
 
 
 def _engines() -> list[str]:
@@ -182,12 +201,12 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _plot(report: dict[str, Any], path: Path) -> None:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("--plot needs matplotlib: `pip install matplotlib`") from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rows = [row for row in report["rows"] if "error" not in row]
+    if not rows:
+        return
     figure = Figure(figsize=(8, 1.2 + 0.4 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
