@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rosam_core.evaluation import calibration
-from rosam_core.evaluation.metrics import lower_median, scored_pixels, within_delta1
+from rosam_core.evaluation.metrics import median_scale, scored_pixels, within_delta1
 from rosam_core.types import CONDITIONS, DepthPrediction, Float32, Frame
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def outcomes_on_drives(
             continue
         g, p = truth.ravel()[scored], depth[scored]
         if not is_metric:
-            p = p * (lower_median(g) / lower_median(p))
+            p = p * median_scale(g, p, RANGE_M)
         correct = within_delta1(g, np.clip(p, *RANGE_M))
         kept = rng.integers(0, scored.size, pixels_per_image)
         stated = np.clip(confidence[scored].astype(np.float64), 0, 1)

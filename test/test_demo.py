@@ -163,7 +163,7 @@ def test_lidar_is_the_truth_where_nothing_is_exact(tmp_path, card):
     day = results["conditions"]["day-clear"]
     assert day["metric"]["abs_rel"] == pytest.approx(0.275)
     assert "flat_ground" not in day
-    assert "lidar of the bag" in (tmp_path / "report.html").read_text()
+    assert "lidar of the drive" in (tmp_path / "report.html").read_text()
 
 
 def test_stored_depth_of_lidar_is_not_called_exact(tmp_path, card):
@@ -176,7 +176,7 @@ def test_stored_depth_of_lidar_is_not_called_exact(tmp_path, card):
 
     write_demo(Stored(), live_run(record(tmp_path / "r.mcap")), TOPICS, card, tmp_path, 10.0)
     page = (tmp_path / "report.html").read_text()
-    assert "lidar of the bag" in page
+    assert "lidar of the drive" in page
     assert "exact depth" not in page
 
 

@@ -9,6 +9,7 @@ from rosam_core.evaluation.metrics import (
     depth_metrics,
     image_errors,
     lower_median,
+    median_scale,
     mean_metrics,
     range_errors,
     resize_align_corners,
@@ -145,6 +146,13 @@ def test_errors_by_range_by_hand():
     empty = range_errors(truth, depth, 0.1, 90, edges_m=(85, 90))
     assert empty[0]["n"] == 0
     assert math.isnan(empty[0]["mae"])
+
+
+def test_a_median_of_what_is_beyond_is_the_end_of_the_range():
+    truth = np.array([20.0, 20.0, 20.0])
+    assert median_scale(truth, np.array([10.0, np.inf, np.inf]), (0.1, 80)) == 20 / 80
+    assert median_scale(truth, np.array([0.0, -1.0, 7.0]), (0.5, 80)) == 20 / 0.5
+    assert median_scale(truth, np.array([1.0, 10.0, np.inf]), (0.1, 80)) == 2
 
 
 def test_median_scaling_leaves_what_has_no_ratio_at_the_ends_of_the_range():

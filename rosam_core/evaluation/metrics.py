@@ -121,11 +121,7 @@ class _Known:
         p = self.p
         if not p.size:
             return self.errors()
-        ranked = p
-        if not (p.min() > 0 and p.max() < np.inf):
-            # In the median only: scaled they would leave the end of the range they stand for.
-            ranked = np.where(p == np.inf, self.limits[1], np.where(p > 0, p, self.limits[0]))
-        scale = lower_median(self.g) / lower_median(ranked)
+        scale = median_scale(self.g, p, self.limits)
         return self._of(p * scale, scale)
 
     def _of(self, p: Float64, scale: float) -> dict[str, float]:
@@ -224,6 +220,28 @@ def mean_range_errors(images: Sequence[Sequence[Mapping[str, float]]]) -> list[d
             row[name] = float(np.mean([b[name] for b in some])) if some else float("nan")
         result.append(row)
     return result
+
+
+def median_scale(
+    truth: npt.NDArray[np.floating[Any]],
+    prediction: npt.NDArray[np.floating[Any]],
+    limits: tuple[float, float],
+) -> float:
+    """Returns what a prediction without scale is multiplied by: median of the truth by its own.
+
+    What is predicted beyond every range, +Inf, or before, counts as the end of the range in the
+    median. It stays what it is when it is multiplied, and so at that end.
+
+    Args:
+        truth: float[n], n > 0 [m].
+        prediction: float[n], no NaN [m].
+        limits: Nearest and farthest depth that is scored [m].
+    """
+    ranked = prediction
+    if not (prediction.min() > 0 and prediction.max() < np.inf):
+        near, far = limits
+        ranked = np.where(prediction == np.inf, far, np.where(prediction > 0, prediction, near))
+    return lower_median(truth) / lower_median(ranked)
 
 
 def lower_median(values: npt.NDArray[np.floating[Any]]) -> float:

@@ -138,7 +138,7 @@ def run_page(
     truth = (
         "exact depth of the synthetic drive"
         if any(not e.is_sparse for e in examples)
-        else "lidar of the bag"
+        else "lidar of the drive"
     )
     notes = [
         f"Drive: {drive.name}, {len(drive)} frames, replayed in real time by replay_node.",
