@@ -75,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"rosam {args.command}: {error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        from rosam_core.engines.cuda_device import GpuError
+
+        if not isinstance(error, GpuError):
+            raise
+        print(f"rosam {args.command}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from engine_support import finished, rosam, tiny
+from engine_support import Nvidia, build, cache, finished, nvidia, rosam, tiny
 
-from rosam_core.engines.engine_cache import CARD, entries, read_plan
+from rosam_core.cli import main
+from rosam_core.commands import engine
+from rosam_core.engines.engine_cache import CARD, EngineKey, entries, read_plan
+
+__all__ = ["cache", "nvidia"]  # the fixtures
 
 pytest.importorskip("onnx", reason="the onnx package is not installed: extra `tensorrt`")
 
@@ -80,6 +85,50 @@ def test_verify_writes_down_what_it_found(tmp_path: Path) -> None:
     code, _, err = finished(rosam(cache, "verify", other))
     assert code == 1
     assert "the two do not belong together" in err
+
+
+def test_verify_goes_on_after_an_engine_that_cannot_be_checked(
+    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    model, _ = tiny(tmp_path)
+    small, large, other = build(model), build(model, (1, 6)), build(model, (1, 2))
+    card = json.loads((other / CARD).read_text())
+    card["key"]["library"] = "tensorrt-rtx"
+    key = EngineKey(**{**card["key"], "batches": (1, 2)})
+    (other / CARD).write_text(json.dumps(card))
+    other = other.rename(other.with_name(key.digest()))
+    allocate = nvidia[1].cudaMalloc
+    limit = 6 * 48 * 64 * 3
+
+    def full(size: int) -> tuple:
+        return nvidia[1].BAD if size >= limit else allocate(size)
+
+    monkeypatch.setattr(nvidia[1], "cudaMalloc", full)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)  # as if it were not installed
+    assert main(["engine", "verify", str(model), "--json"]) == 1
+    found = {facts["key"]: facts for facts in json.loads(capsys.readouterr().out)}
+    assert found[small.name]["problem"] == ""
+    assert found[large.name]["problem"].startswith("CUDA: cudaMalloc: ")
+    assert "tensorrt-rtx is not installed" in found[other.name]["runs_here"]
+
+
+def test_a_gpu_that_fails_is_one_line(
+    tmp_path: Path, cache: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    model, _ = tiny(tmp_path)
+    monkeypatch.setattr(nvidia[1], "cudaMalloc", lambda size: nvidia[1].BAD)
+    assert main(["engine", "build", str(model), "--precision", "fp32"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rosam engine: CUDA: cudaMalloc: ")
+    assert said.count("\n") == 1
+    assert entries(cache) == []
+
+    def bug(args: object) -> None:
+        raise RuntimeError("of ours")
+
+    monkeypatch.setattr(engine, "run", bug)
+    with pytest.raises(RuntimeError, match="of ours"):
+        main(["engine", "list"])
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _verify_parity(model: Path, cache: Path | None, results: list[dict]) -> list[dict]:
     """Runs a model's engines that run here and puts what was found on their cards."""
     from rosam_core.engines.contract import load_card
-    from rosam_core.engines.cuda_device import CudaDevice
+    from rosam_core.engines.cuda_device import CudaDevice, GpuError
     from rosam_core.engines.engine_cache import cache_folder, entries, read_plan, set_parity
     from rosam_core.engines.parity import refuse_beyond
     from rosam_core.engines.tensorrt_build import compare
@@ -160,19 +160,23 @@ def _verify_parity(model: Path, cache: Path | None, results: list[dict]) -> list
         entry = by_folder[facts["key"]]
         if facts["problem"] or not entry.card or entry.card.key.model_sha256 != card.sha256:
             continue
-        library = load_tensorrt(entry.card.key.library)
+        checked.append(facts)
+        try:
+            library = load_tensorrt(entry.card.key.library)
+        except ValueError as error:
+            facts["runs_here"] = str(error)
+            continue
         reason = why_not(entry.card.key, library, device.gpu)
         if reason:
             facts["runs_here"] = reason
-        else:
+            continue
+        try:
             parity = compare(read_plan(entry), model, card, entry.card.key, library)
             facts["parity"] = parity
             set_parity(entry, parity)  # a bad one, too: it is then refused when it is loaded
-            try:
-                refuse_beyond(parity, entry.card.key.precision)
-            except ValueError as error:
-                facts["problem"] = str(error)
-        checked.append(facts)
+            refuse_beyond(parity, entry.card.key.precision)
+        except (ValueError, GpuError) as error:
+            facts["problem"] = str(error)
     if not checked:
         raise ValueError(f"there is no engine of {model}: {rebuild_command(model)}")
     return checked

@@ -14,6 +14,10 @@ import numpy.typing as npt
 logger = logging.getLogger(__name__)
 
 
+class GpuError(RuntimeError):
+    """The GPU or its driver failed: no memory, or somebody took it away."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Gpu:
     """What an engine depends on in a GPU.
@@ -47,6 +51,7 @@ class CudaDevice:
 
         Raises:
             ValueError: There is no cuda-bindings, no driver or no GPU.
+            GpuError: It has no room for a stream.
         """
         self._cuda = runtime if runtime is not None else _import_runtime()
         self._freers: list[tuple[Callable[..., Any], Any]] = []
@@ -105,7 +110,7 @@ class CudaDevice:
         """Returns a graph of what `queue` puts on the stream; nothing of it runs yet.
 
         Raises:
-            RuntimeError: Something in it cannot be captured; the stream is usable again.
+            GpuError: Something in it cannot be captured; the stream is usable again.
         """
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
@@ -144,7 +149,7 @@ class CudaDevice:
                     "cuda-bindings of its CUDA version (`pip install 'cuda-bindings<13'` for "
                     "CUDA 12, JetPack 6), else use the engine 'onnx-cpu'"
                 )
-            raise RuntimeError(f"CUDA: {name}: {words}: see whether `nvidia-smi` shows the GPU")
+            raise GpuError(f"CUDA: {name}: {words}: see whether `nvidia-smi` shows the GPU")
         return results[0] if len(results) == 1 else None
 
 

@@ -21,7 +21,7 @@ from rosam_core.engines.contract import (
     check_images,
     check_ports,
 )
-from rosam_core.engines.cuda_device import CudaDevice, Gpu
+from rosam_core.engines.cuda_device import CudaDevice, Gpu, GpuError
 from rosam_core.engines.engine_cache import EngineKey, Entry, cache_folder, entries, read_plan
 from rosam_core.engines.onnx_precision import PREPARATION
 from rosam_core.engines.parity import refuse_beyond
@@ -118,7 +118,7 @@ class TensorRtEngine:
 
         Raises:
             ValueError: The batch has the wrong type or size, or is larger than `max_batch`.
-            RuntimeError: The GPU failed.
+            GpuError: The GPU failed.
         """
         check_images(images, self.card)
         batch = len(images)
@@ -153,7 +153,7 @@ class TensorRtEngine:
         """
         context: IExecutionContext = self._engine.create_execution_context()
         if context is None:
-            raise RuntimeError(f"TensorRT has no memory for batch {batch}: {self._reason()}")
+            raise GpuError(f"TensorRT has no memory for batch {batch}: {self._reason()}")
         profile = next(i for i, largest in enumerate(self._key.batches) if batch <= largest)
         height, width = self.card.input_height, self.card.input_width
         ready = context.set_optimization_profile_async(profile, self._device.stream_handle)
@@ -162,7 +162,7 @@ class TensorRtEngine:
         for name, address in self._addresses.items():
             ready = ready and context.set_tensor_address(name, address)
         if not ready:
-            raise RuntimeError(f"TensorRT does not take batch {batch}: {self._reason()}")
+            raise GpuError(f"TensorRT does not take batch {batch}: {self._reason()}")
         for name in OUTPUT_NAMES:
             shape = tuple(context.get_tensor_shape(name))
             if shape != (batch, 1, height, width):
@@ -184,7 +184,7 @@ class TensorRtEngine:
         device = self._device
         device.to_device(self._addresses[INPUT_NAME], self._image[:batch])
         if not context.execute_async_v3(device.stream_handle):
-            raise RuntimeError(f"TensorRT could not run: {self._reason()}")
+            raise GpuError(f"TensorRT could not run: {self._reason()}")
         for name, output in zip(OUTPUT_NAMES, self._outputs, strict=True):
             device.to_host(output[:batch], self._addresses[name])
 
