@@ -69,7 +69,8 @@ class InputSubscription:
     def look_again(self) -> None:
         """Subscribes anew if only images of the other type are published there."""
         found = self._node.get_publishers_info_by_topic(self.topic)
-        kinds = {IMAGE_TYPES.get(endpoint.topic_type) for endpoint in found} - {None}
+        types = {endpoint.topic_type for endpoint in found}
+        kinds = {kind for name, kind in IMAGE_TYPES.items() if name in types}
         if kinds and self._kind not in kinds:
             self._node.destroy_subscription(self._subscription)
             (self._kind,) = kinds
