@@ -50,11 +50,17 @@ def test_provider_options_reach_the_session(
             return ["CPUExecutionProvider"]  # CUDA was dropped
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    model = write_tiny_model(tmp_path)
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    model, on_the_second = write_tiny_model(tmp_path), {"device_id": "1"}
     with pytest.raises(RuntimeError, match="CUDAExecutionProvider did not start"):
-        OnnxEngine(model, load_card(model), "cuda", 1, provider_options={"device_id": "1"})
-    assert asked == [[("CUDAExecutionProvider", {"device_id": "1"}), ("CPUExecutionProvider", {})]]
+        OnnxEngine(model, load_card(model), "cuda", 1, provider_options=on_the_second)
+    assert asked.pop() == [(names[1], on_the_second), (names[2], {})]
+    # What TensorRT leaves to CUDA runs on the same GPU; its other options are its own.
+    options = {**on_the_second, "trt_fp16_enable": "1"}
+    with pytest.raises(RuntimeError, match="did not start"):
+        OnnxEngine(model, load_card(model), "tensorrt", 1, provider_options=options)
+    assert asked.pop() == [(names[0], options), (names[1], on_the_second), (names[2], {})]
 
 
 def test_a_provider_that_fails_is_an_error_and_not_another_provider(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ class OnnxEngine:
         # CUDA takes what TensorRT has no kernel for, and the CPU what CUDA has none for; whether
         # they are there at all is asked below.
         others = {"tensorrt": ("cuda", "cpu"), "cuda": ("cpu",), "cpu": ()}[device]
-        providers = [(provider, chosen), *((PROVIDERS[other], {}) for other in others)]
+        same_gpu = {name: value for name, value in chosen.items() if name == "device_id"}
+        settings = {"cuda": same_gpu, "cpu": {}}
+        providers = [(provider, chosen), *((PROVIDERS[o], settings[o]) for o in others)]
         try:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:  # ONNX Runtime's own exceptions share no public base class
