@@ -52,7 +52,11 @@ ARGUMENTS = {
     "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
     "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
     "image_transport": ("auto", "auto, raw or compressed."),
-    "params_file": ("", "YAML of node parameters; what is given above wins over it."),
+    "params_file": (
+        "",
+        "YAML of node parameters. What is given above wins over it, except for what is its own "
+        "default: threads:=0 leaves the threads of the file as they are.",
+    ),
     "namespace": ("", "Namespace of the node, and so of its outputs."),
     "name": ("depth_node", "Name of the node."),
     "fastdds_profile": (
