@@ -11,6 +11,8 @@ from rosam_core.cli import main
 from rosam_core.drives.synthetic.drive import FORMAT
 from rosam_core.types import card_path, file_sha256
 
+RECIPE = Path(__file__).resolve().parents[1] / "training/recipes/pretrain_synthetic.yaml"
+
 
 def write_drive(folder: Path, frames: int = 3, name: str = "drive_000000") -> Path:
     """A drive of two conditions that moves 2 m a frame; its pictures are empty files."""
@@ -81,18 +83,27 @@ def test_folder_of_drives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.torch
-def test_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import torch
+def test_what_training_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("lightning")
+    from training_support import small_overrides, write_fake_drives
 
-    from rosam_core.checkpoint import save_checkpoint
+    from rosam_core.config import load_config
+    from rosam_core.models import create_model
+    from rosam_core.recipe import Recipe
+    from rosam_core.trainer import train
 
-    path = tmp_path / "last.pt"
-    weights = {"a": torch.zeros(3, 4), "b": torch.zeros(5)}
-    save_checkpoint(path, {"model": weights, "step": 42, "recipe": "steps: 100\nseed: 1\n"})
+    write_fake_drives(tmp_path / "train", drives=1)
+    overrides = [*small_overrides(tmp_path), "train.steps=1", "data.val_drives=null"]
+    train(load_config(Recipe, RECIPE, overrides), tmp_path / "run")
+    capsys.readouterr()
+    path = tmp_path / "run" / "last.pt"
+    count = sum(weight.numel() for weight in create_model("light").parameters())
     facts = info(capsys, path)
-    assert (facts["kind"], facts["step"], facts["parameters"]) == ("checkpoint", 42, 17)
+    assert (facts["kind"], facts["step"], facts["parameters"]) == ("checkpoint", 1, count)
     assert main(["info", str(path)]) == 0
-    assert "recipe:\n  steps: 100\n  seed: 1\n" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"parameters   {count}\n" in shown
+    assert "recipe:\n" in shown
     (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:200])
     assert main(["info", str(tmp_path / "cut.pt")]) == 1
     assert "not a readable checkpoint" in capsys.readouterr().err

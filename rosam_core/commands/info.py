@@ -168,12 +168,16 @@ def _checkpoint(path: Path) -> dict[str, Any]:
             f"reading {path} needs torch: pip install 'rosam_depth_ros[train]'"
         ) from error
     state = load_checkpoint(path)
-    weights = state.get("model", {})
+    weights = state.get("ema", {})  # the averaged student, which is what is exported
     facts = {
         "kind": "checkpoint",
         "path": str(path),
         "size_mb": round(path.stat().st_size / 1e6, 2),
-        "parameters": int(sum(w.numel() for w in weights.values() if hasattr(w, "numel"))),
+        "parameters": sum(
+            weight.numel()
+            for name, weight in weights.items()
+            if name.endswith(("weight", "bias"))  # not the statistics of batch norms
+        ),
     }
     plain = ("step", "elapsed_s", "best", "focal_range", "validation", "commit", "recipe")
     return {**facts, **{name: state[name] for name in plain if name in state}}
