@@ -13,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.nn import functional
+
 from rosam_core.models import create_model
 from rosam_core.models.common import ImageNormalisation, load_encoder, split_head, student_output
 from rosam_core.models.depthwise import DepthwiseConvolution
@@ -206,6 +208,59 @@ def test_published_imagenet_weights_load_by_path(tmp_path, name, wrapped):
     left = {key.rpartition(".")[0] for key in set(state) - set(encoder)}
     head = {"blocks.4.0.conv", "blocks.4.0.bn1", "conv_head", "norm_head", "classifier"}
     assert left == ({"fc"} if name == "resnet18" else head)
+
+
+def mobilenetv4_conv_small(x, state):
+    """Features at 1/2 to 1/32 as timm 1.0.31 computes them, one function at a time.
+
+    Every stage strides in its first block; a bottleneck in its last depthwise convolution. It
+    activates after the expansion and the second depthwise convolution only.
+    """
+
+    def layer(x, conv, norm, stride=1, activated=True):
+        weight = state[f"{conv}.weight"]
+        groups = x.shape[1] // weight.shape[1]
+        x = functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, groups)
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, var, scale, shift = (state[f"{norm}.{n}"].reshape(1, -1, 1, 1) for n in names)
+        x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
+        return x.clamp(min=0) if activated else x
+
+    features = [layer(x, "conv_stem", "bn1", 2)]
+    for stage, blocks in enumerate((2, 2, 6, 6)):
+        x = features[-1]
+        for block in range(blocks):
+            name, stride, before = f"blocks.{stage}.{block}", 1 if block else 2, x
+            if stage < 2:
+                x = layer(x, f"{name}.conv", f"{name}.bn1", stride)
+                continue
+            for part in ("dw_start", "pw_exp", "dw_mid", "pw_proj"):
+                if f"{name}.{part}.conv.weight" in state:
+                    step = stride if part == "dw_mid" else 1
+                    activated = part in ("pw_exp", "dw_mid")
+                    conv, norm = f"{name}.{part}.conv", f"{name}.{part}.bn"
+                    x = layer(x, conv, norm, step, activated)
+            if block:
+                x = x + before
+        features.append(x)
+    return features
+
+
+def test_the_light_encoder_computes_what_the_published_network_computes():
+    torch.manual_seed(4)
+    encoder = create_model("light").encoder.eval()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.running_mean, module.bias.data):
+                values.normal_(0, 0.2)
+            for values in (module.running_var, module.weight.data):
+                values.uniform_(0.5, 2)
+    picture = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = mobilenetv4_conv_small(picture, encoder.state_dict())
+        found = encoder(picture)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours / theirs.std(), theirs / theirs.std(), rtol=0, atol=1e-4)
 
 
 def test_files_older_than_num_batches_tracked_load(tmp_path):

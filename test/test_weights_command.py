@@ -52,13 +52,39 @@ def published(tmp_path_factory):
     return folder, encoder, decoder
 
 
+def norm(x, state, name):
+    """Batch norm with what was gathered in training, eps 1e-5."""
+    names = ("running_mean", "running_var", "weight", "bias")
+    mean, var, weight, bias = (state[f"{name}.{x}"].reshape(1, -1, 1, 1) for x in names)
+    return (x - mean) / torch.sqrt(var + 1e-5) * weight + bias
+
+
+def resnet18(x, state):
+    """Features at 1/2 to 1/32: He et al., CVPR 2016, table 1 and figure 5 left, convolution by
+    convolution; where the size changes a block's first convolution strides, as does its 1x1 skip.
+    """
+
+    def conv(x, name, stride, padding):
+        return functional.conv2d(x, state[f"{name}.weight"], None, stride, padding)
+
+    features = [norm(conv(x, "encoder.conv1", 2, 3), state, "encoder.bn1").clamp(min=0)]
+    x = functional.max_pool2d(features[0], 3, 2, 1)
+    for layer in (1, 2, 3, 4):
+        for block in (0, 1):
+            name, stride = f"encoder.layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1
+            y = norm(conv(x, f"{name}.conv1", stride, 1), state, f"{name}.bn1").clamp(min=0)
+            y = norm(conv(y, f"{name}.conv2", 1, 1), state, f"{name}.bn2")
+            if stride == 2:
+                x = conv(x, f"{name}.downsample.0", 2, 0)
+                x = norm(x, state, f"{name}.downsample.1")
+            x = (x + y).clamp(min=0)
+        features.append(x)
+    return features
+
+
 def described(encoder, decoder, images, near, far, mean, std):
-    """The published network as its paper describes it, one function at a time."""
-    body = ResNet18Student().encoder.eval()
-    body.load_state_dict(
-        {k.removeprefix("encoder."): v for k, v in encoder.items() if ".fc." not in k}
-    )
-    features = body((images - mean) / std)
+    """The published network as its papers describe it, one function at a time."""
+    features = resnet18((images - mean) / std, encoder)
 
     def conv(x, name):
         weight, bias = decoder[f"{name}.weight"], decoder[f"{name}.bias"]
