@@ -95,6 +95,35 @@ def test_recheck_makes_again_what_is_at_fault_and_nothing_else(spoilt, tmp_path,
     assert tree(out) == tree(tmp_path / "fresh")
 
 
+def test_another_drive_of_the_same_name_is_refused_instead_of_given_the_maps(tmp_path, masks):
+    monday = write_synthetic_drive(tmp_path / "mon" / "town")
+    tuesday = write_synthetic_drive(tmp_path / "tue" / "town")
+    path = tuesday / "instances" / "000002.png"  # the last frame alone tells them apart
+    cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[::-1])
+    out = tmp_path / "maps"
+    masks(monday, "-o", out, *INSTANCES)
+    before = tree(out)
+    code, told = masks(tuesday, "-o", out, *INSTANCES)
+    assert code == 1
+    assert "was made from another image than frame 2 of town: give another drive" in told.err
+    assert tree(out) == before
+    assert masks(monday, "-o", out, *INSTANCES)[0] == 0
+    assert masks(tuesday, "-o", out, *INSTANCES, "--recheck")[0] == 0
+    assert masks("verify", tuesday, "-o", out)[0] == 0
+
+
+def test_an_unreadable_image_does_not_fail_one_process_of_several(drive, masks, monkeypatch):
+    (drive / "images" / "day-clear" / "000001.png").write_bytes(b"no picture")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    code, told = masks(drive, "-o", drive.parent / "maps", *INSTANCES)
+    assert code == 0
+    assert "no map of town frame 1: damaged image" in told.err
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert masks("verify", drive, "-o", drive.parent / "maps")[0] == 1
+
+
 def test_a_map_is_removed_before_it_is_made_again(spoilt, masks, monkeypatch):
     # Else another process might write regions.json with the record of the old one.
     drive, out, _ = spoilt

@@ -177,7 +177,8 @@ def _make(args: argparse.Namespace, jobs: Sequence[MapJob], overrides: list[str]
             )
             return 1
     _report(args, tally, who)
-    return 1 if tally.unreadable else 0
+    # torchrun kills every process when one fails, and again at each new start.
+    return 1 if tally.unreadable and world == 1 else 0
 
 
 def _report(args: argparse.Namespace, tally: Any, who: str) -> None:

@@ -83,11 +83,14 @@ def make_maps(
         progress: Called after each frame.
 
     Raises:
-        ValueError: The folders hold maps made otherwise, or the source cannot use the drives.
+        ValueError: The folders hold maps made otherwise or of other images, or the source cannot
+            use the drives.
     """
     described = source.described()
     for folder, drive in {job.folder: job.drive for job in jobs}.items():
         claim(folder, drive, described)
+    if not recheck:
+        _refuse_others(jobs, source)
     rank, world = shard
     for job in jobs[rank::world]:
         _make(job, source, tally, recheck)
@@ -121,6 +124,41 @@ def find_fault(job: MapJob, seen: npt.NDArray[Any]) -> str | None:
     if record.get("regions") != int(regions.max()):
         return f"damaged: {regions.max()} regions, its record says {record.get('regions')}"
     return None
+
+
+def _refuse_others(jobs: Sequence[MapJob], source: RegionSource) -> None:
+    """Refuses folders whose maps are those of another drive of the same name and stamps.
+
+    Drives of images, videos and `rosam synth` all begin at one stamp. The first and the last map
+    of each drive are compared with their images.
+    """
+    by_drive: dict[int, list[MapJob]] = {}
+    for job in jobs:
+        by_drive.setdefault(id(job.drive), []).append(job)
+    for own in by_drive.values():
+        for order in (own, own[::-1]):
+            _refuse_other(order, source)
+
+
+def _refuse_other(jobs: Sequence[MapJob], source: RegionSource) -> None:
+    """Compares the first map that is there, and whose frame is readable, with its image."""
+    for job in jobs:
+        record = read_record(job.path)
+        if record is None:
+            continue
+        try:
+            seen = source.sees(job.drive, job.index)
+        except UnusableDriveError:
+            raise
+        except (ValueError, OSError):
+            continue
+        if record.get("input_sha256") != digest(seen):
+            raise ValueError(
+                f"{job.path} was made from another image than frame {job.index} of "
+                f"{job.drive.name}: give another drive of that name another OUT; if the images "
+                "of this drive changed, --recheck makes their maps again"
+            )
+        return
 
 
 def _make(job: MapJob, source: RegionSource, tally: Tally, recheck: bool) -> None:
