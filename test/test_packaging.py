@@ -165,6 +165,22 @@ def test_extras_are_the_documented_ones(requirements: list[Requirement]) -> None
     }
 
 
+def test_advice_to_install_is_for_a_checkout_and_names_extras_that_there_are(
+    repository: Path,
+) -> None:
+    """`pip install rosam_depth_ros[train]` finds nothing: no package index has that name."""
+    setup = (repository / "setup.py").read_text(encoding="utf-8")
+    extras = set(re.findall(r'^        "([\w-]+)": \[', setup, re.M))
+    named = set()
+    for folder in ("rosam_core", "rosam_depth_ros", "launch", "scripts", "docs", "training"):
+        for path in (repository / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".yaml", ".sh"):
+                text = path.read_text(encoding="utf-8")
+                assert "rosam_depth_ros[" not in text, path
+                named |= set(",".join(re.findall(r"'\.\[([\w,-]+)\]'", text)).split(",")) - {""}
+    assert {"train", "sam", "quantize", "openvino", "tensorrt"} <= named <= extras
+
+
 @pytest.mark.parametrize("python", [*PYTHONS, "3.13"])
 def test_constraints_pin_each_requirement_once(
     repository: Path, requirements: list[Requirement], python: str

@@ -214,9 +214,8 @@ def test_a_missing_library_says_how_to_get_it(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        ValueError, match=r"No module named .* pip install 'rosam_depth_ros\[train,sam"
-    ):
+    advice = r"No module named .* pip install -c constraints\.txt '\.\[train,sam\]'"
+    with pytest.raises(ValueError, match=advice):
         SamSource.load(path, SamSettings())
 
 

@@ -165,7 +165,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         from rosam_core.checkpoint import load_checkpoint
     except ImportError as error:
         raise ValueError(
-            f"reading {path} needs torch: pip install 'rosam_depth_ros[train]'"
+            f"reading {path} needs torch: in a checkout, pip install -c constraints.txt '.[train]'"
         ) from error
     state = load_checkpoint(path)
     weights = state.get("ema", {})  # the averaged student, which is what is exported

@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         from rosam_core.quantize import quantize
     except ImportError as error:
         raise ValueError(
-            f"quantising needs the package {error.name}: `pip install rosam_depth_ros[quantize]`"
+            f"quantising needs the package {error.name}: in a checkout, pip install -c "
+            "constraints.txt '.[quantize]'"
         ) from error
     from rosam_core.quantize_check import hold_out, spread
 

@@ -169,6 +169,7 @@ def _import_runtime() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise ValueError(
-            "TensorRT needs cuda-bindings: `pip install 'rosam_depth_ros[tensorrt]'`"
+            "TensorRT needs cuda-bindings: in a checkout, pip install -c constraints.txt "
+            "'.[tensorrt]'"
         ) from error
     return runtime

@@ -272,6 +272,7 @@ def _onnx() -> Any:
         import onnx.shape_inference
     except ImportError as error:
         raise ValueError(
-            "building an engine needs the onnx package: pip install 'rosam_depth_ros[tensorrt]'"
+            "building an engine needs the onnx package: in a checkout, pip install -c "
+            "constraints.txt '.[tensorrt]'"
         ) from error
     return onnx

@@ -207,7 +207,8 @@ def _onnx(model: Path, card: ModelCard, device: str, options: EngineOptions) -> 
 def _openvino(model: Path, card: ModelCard, options: EngineOptions) -> DepthEngine:
     if importlib.util.find_spec("openvino") is None:
         raise ValueError(
-            "engine 'openvino' needs the openvino package: `pip install rosam_depth_ros[openvino]`"
+            "engine 'openvino' needs the openvino package: in a checkout, pip install -c "
+            "constraints.txt '.[openvino]'"
         )
     from rosam_core.engines.openvino_engine import OpenVinoEngine
 

@@ -84,8 +84,8 @@ def load_tensorrt(name: str = "auto") -> TensorRt:
             problems.append(f"{candidate} does not load: {error}")
     raise ValueError(
         f"no usable TensorRT: {'; '.join(problems)}: on a Jetson it comes with JetPack (make the "
-        "environment with --system-site-packages), elsewhere `pip install "
-        "'rosam_depth_ros[tensorrt]'`, or [tensorrt-rtx] for RTX GPUs"
+        "environment with --system-site-packages), elsewhere, in a checkout, "
+        "pip install -c constraints.txt '.[tensorrt]', or '.[tensorrt-rtx]' for RTX GPUs"
     )
 
 

@@ -26,7 +26,7 @@ MODELS = {"vit_h": 1280, "vit_l": 1024, "vit_b": 768}
 """Channels of the image encoder of each model, by which a checkpoint is recognised."""
 
 POINTS_PER_BATCH = 64
-INSTALL = "pip install 'rosam_depth_ros[train,sam]'"
+INSTALL = "in a checkout, pip install -c constraints.txt '.[train,sam]'"
 
 
 @dataclasses.dataclass(frozen=True)
