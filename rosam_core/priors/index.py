@@ -14,6 +14,7 @@ from rosam_core.drives.synthetic.drive import (
     SyntheticDrive,
     remove_leavings,
     save_atomically,
+    scratch_name,
 )
 from rosam_core.priors.region_map import folder_name, map_path, read_record
 
@@ -105,7 +106,7 @@ def claim(folder: Path, drive: Drive, described: dict[str, Any]) -> None:
     path = folder / INDEX
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        ours = folder / f".{INDEX}.{os.getpid()}.claim"
+        ours = folder / scratch_name(INDEX, "claim")
         ours.write_bytes(_encoded(header, None))
         try:
             os.link(ours, path)  # unlike a rename, it never replaces what another wrote

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,15 +41,24 @@ def lidar_position(T_world_camera: Float64) -> Float64:
 
 def save_atomically(path: Path, data: bytes) -> None:
     """Writes a file so that a killed process leaves either all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary = path.with_name(scratch_name(path.name, "tmp"))
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def scratch_name(name: str, suffix: str) -> str:
+    """Returns a name that no other process takes: in containers all may have the number 1."""
+    return f".{name}.{secrets.token_hex(4)}.{os.getpid()}.{suffix}"
 
 
 def remove_leavings(folder: Path, patterns: Sequence[str] = (".*.tmp",)) -> None:
     """Deletes scratch files of processes that are gone, in a folder and those below it.
 
-    A name is `.<file>.<process id>.<suffix>`. What a living process writes stays, and so does
+    A name ends with `.<process id>.<suffix>`. What a living process writes stays, and so does
     what is younger than a minute: the process may be one of another machine.
 
     Args:
