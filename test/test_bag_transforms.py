@@ -8,7 +8,9 @@ import pytest
 from bag_samples import moved
 
 from rosam_core.drives.bag_messages import read_points
+from rosam_core.drives.bag_reader import BagReader
 from rosam_core.drives.bag_transforms import TransformTree, interpolate
+from rosam_core.drives.bag_writer import BagWriter
 
 
 def test_transforms_along_and_across_the_tree():
@@ -50,6 +52,24 @@ def test_a_gap_between_poses_is_not_bridged():
     assert tree.lookup("map", "base", 1_199_000_000) is None
     assert np.allclose(tree.lookup("map", "base", 1_200_000_000), moved(x=9))
     assert np.allclose(tree.lookup("map", "base", 1_250_000_000), moved(x=9.5))
+
+
+def test_mountings_that_are_repeated_on_tf_are_no_poses(tmp_path):
+    path = tmp_path / "a.mcap"
+    with BagWriter(path) as writer:
+        for index in range(4):
+            edges = [("base", "camera", moved(x=1)), ("odom", "base", moved())]
+            writer.write_transforms(index * 1_000_000_000, edges[: 1 if index else 2])
+        for index in range(3):
+            writer.write_transforms(index * 10_000_000, [("rig", "lidar", moved(z=2))])
+    with BagReader(path) as bag:
+        tree = TransformTree.of_bag(bag)
+    assert not tree.is_moving("lidar")
+    assert np.allclose(tree.lookup("rig", "lidar", 9_000_000_000), moved(z=2))
+    # What moves still does, and so does what was told but once.
+    assert tree.is_moving("camera")
+    assert np.allclose(tree.lookup("base", "camera", 7_000_000_000), moved(x=1))
+    assert tree.lookup("odom", "camera", 7_000_000_000) is None
 
 
 def test_interpolation_takes_the_short_way_round():

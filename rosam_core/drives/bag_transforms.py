@@ -21,6 +21,9 @@ MAX_GAP_NS = 600_000_000
 MAX_HOLD_NS = 50_000_000
 """Before its first transform and after its last, a moving frame is known for so long."""
 
+SAME = 1e-6
+"""Transforms whose entries differ by no more are the same [m, or sine of an angle]."""
+
 
 class TransformTree:
     """Transforms between the frames of a robot, moving ones interpolated in time."""
@@ -60,6 +63,7 @@ class TransformTree:
                 )
         for problem, count in damaged.items():
             logger.warning("left out %d transforms: %s", count, problem)
+        tree.settle()
         return tree
 
     def add(self, parent: str, child: str, T: Float64, stamp_ns: int | None = None) -> None:
@@ -71,6 +75,17 @@ class TransformTree:
         else:
             self._moving.setdefault(child, []).append((stamp_ns, T))
             self._stamps.pop(child, None)
+
+    def settle(self) -> None:
+        """Makes frames static whose transforms, two or more, are all the same.
+
+        ROS 1 and some camera drivers repeat mountings on `/tf`, and those are no poses.
+        """
+        for child, entries in list(self._moving.items()):
+            T = entries[0][1]
+            if len(entries) > 1 and all(np.abs(t - T).max() <= SAME for _, t in entries):
+                del self._moving[child]
+                self._static.setdefault(child, T)
 
     def root_of(self, frame: str) -> str:
         """Returns the frame at the root of the tree that holds `frame`."""
