@@ -26,13 +26,23 @@ ARGUMENTS = {
     "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
     "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
     "rate": ("1.0", "Speed of the replay, 1 = as recorded."),
-    "lockstep": ("false", "Wait for the depth of each frame before the next one is published."),
+    "lockstep": (
+        "false",
+        "true: wait for the depth of each frame before the next one is published.",
+    ),
     "condition": ("", "Of a synthetic drive: one, or several separated by commas."),
     "statistics_file": ("", "Write frames, drops and latency here, as JSON."),
 }
 """Name, default and description of every launch argument."""
 
 PASSED_ON = ("model", "engine", "threads", "fov_deg", "camera_file")
+
+
+def is_true(text):
+    """Returns the meaning of a launch argument that is true or false."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {text!r}")
+    return text.lower() == "true"
 
 
 def camera_of(source, image):
@@ -70,7 +80,7 @@ def start(context):
                 "source": value["bag"],
                 "image_topic": value["image"],
                 "rate": float(value["rate"]),
-                "lockstep": value["lockstep"].lower() in ("true", "1", "yes"),
+                "lockstep": is_true(value["lockstep"]),
                 "condition": value["condition"],
                 "statistics_file": value["statistics_file"],
             }

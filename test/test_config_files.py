@@ -7,9 +7,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 import yaml
+from bag_samples import write_camera_bag
 
 from rosam_depth_ros.parameters import SPECIFICATIONS
 
+IMAGE = "/front/image_raw"
 OUTPUTS = {
     "/depth/image",
     "/depth/camera_info",
@@ -56,18 +58,45 @@ def test_foxglove_shows_topics_of_the_node(repository):
     assert sorted(panels(layout["layout"])) == sorted(layout["configById"])
 
 
-def launch_namespace(repository):
-    """Runs the launch file's definitions without its imports of launch, which needs ROS."""
-    source = (repository / "launch" / "depth.launch.py").read_text(encoding="utf-8")
+class Configuration:
+    """Stands in for LaunchConfiguration: the context is the dictionary of the values."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def perform(self, context):
+        return context[self.name]
+
+
+def recorded(*arguments, **named):
+    """Stands in for an action: what it is made of."""
+    return {"": arguments, **named}
+
+
+def launch_namespace(repository, name="depth.launch.py"):
+    """Runs a launch file's definitions with stand-ins for what it imports of launch, for ROS."""
+    path = repository / "launch" / name
+    source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
     tree.body = [
         node
         for node in tree.body
         if not (isinstance(node, ast.ImportFrom) and node.module.startswith("launch"))
     ]
-    namespace = {"__file__": str(repository / "launch" / "depth.launch.py")}
-    exec(compile(tree, "depth.launch.py", "exec"), namespace)
+    actions = ("IncludeLaunchDescription", "PythonLaunchDescriptionSource", "Node", "Shutdown")
+    actions += ("RegisterEventHandler", "OnProcessExit", "SetEnvironmentVariable")
+    namespace = dict.fromkeys(actions, recorded)
+    namespace |= {"__file__": str(path), "LaunchConfiguration": Configuration}
+    exec(compile(tree, name, "exec"), namespace)
     return namespace
+
+
+def started(namespace, **given):
+    """The actions of a launch file, and those of them that are nodes."""
+    values = {name: default for name, (default, _) in namespace["ARGUMENTS"].items()}
+    assert set(given) <= set(values)
+    actions = namespace["start"]({**values, **given})
+    return actions, [action for action in actions if "executable" in action]
 
 
 def test_every_launch_argument_is_described_and_every_node_argument_is_a_parameter(repository):
@@ -93,6 +122,73 @@ def test_every_launch_argument_is_described_and_every_node_argument_is_a_paramet
 )
 def test_camera_info_is_expected_beside_the_image(repository, image, camera_info):
     assert launch_namespace(repository)["beside"](image) == camera_info
+
+
+def test_each_camera_has_its_topics_under_its_name(repository):
+    remappings = launch_namespace(repository)["remappings"]
+    several = {"cameras": "front, left", "image": "/{camera}/image_raw", "camera_info": ""}
+    assert remappings(several) == [
+        ("front/image", "/front/image_raw"),
+        ("front/camera_info", "/front/camera_info"),
+        ("left/image", "/left/image_raw"),
+        ("left/camera_info", "/left/camera_info"),
+    ]
+    assert remappings({"cameras": "", "image": "/a/image", "camera_info": "/b"}) == [
+        ("image", "/a/image"),
+        ("camera_info", "/b"),
+    ]
+    for cameras, image in (("front,left", "/image"), ("", "/{camera}/image")):
+        with pytest.raises(ValueError, match=r"several cameras need \{camera\} in image"):
+            remappings({"cameras": cameras, "image": image, "camera_info": ""})
+
+
+def test_the_params_file_decides_about_what_is_not_given(repository):
+    namespace = launch_namespace(repository)
+    (node,) = started(namespace)[1]
+    assert node["parameters"] == []
+    given = {"threads": "2", "fov_deg": "60", "build_engine": "true", "engine": "openvino"}
+    (node,) = started(namespace, params_file="p.yaml", image="/a/image", **given)[1]
+    meant = {"threads": 2, "fov_deg": 60.0, "build_engine": True, "engine": "openvino"}
+    assert node["parameters"] == ["p.yaml", meant]
+    assert node["remappings"] == [("image", "/a/image"), ("camera_info", "/a/camera_info")]
+    (node,) = started(namespace, params_file="p.yaml")[1]
+    assert node["parameters"] == ["p.yaml"]
+
+
+def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
+    namespace = launch_namespace(repository, "replay.launch.py")
+    write_camera_bag(tmp_path / "drive.mcap")
+    given = {"image": IMAGE, "model": "m.onnx", "engine": "openvino", "threads": "3"}
+    given |= {"fov_deg": "70", "camera_file": "c.yaml", "rate": "0.5", "lockstep": "True"}
+    given |= {"condition": "night,fog", "statistics_file": "s.json"}
+    bag = str(tmp_path / "drive.mcap")
+    actions, (replay,) = started(namespace, bag=bag, **given)
+    assert replay["parameters"] == [
+        {
+            "source": bag,
+            "image_topic": IMAGE,
+            "rate": 0.5,
+            "lockstep": True,
+            "condition": "night,fog",
+            "statistics_file": "s.json",
+        }
+    ]
+    (depth,) = (action for action in actions if "launch_arguments" in action)
+    folder = IMAGE.rpartition("/")[0]
+    passed = {name: given[name] for name in ("model", "engine", "threads", "fov_deg")}
+    passed |= {"camera_file": "c.yaml", "image": IMAGE, "camera_info": f"{folder}/camera_info"}
+    assert dict(depth["launch_arguments"]) == {**passed, "namespace": folder}
+    known = launch_namespace(repository)["ARGUMENTS"]
+    for name in namespace["PASSED_ON"]:
+        assert known[name][0] == namespace["ARGUMENTS"][name][0]
+
+
+@pytest.mark.parametrize("name", ["depth.launch.py", "replay.launch.py"])
+def test_what_is_neither_true_nor_false_is_refused(repository, name):
+    namespace = launch_namespace(repository, name)
+    assert [namespace["is_true"](text) for text in ("true", "False")] == [True, False]
+    with pytest.raises(ValueError, match="expected true or false, got 'on'"):
+        namespace["is_true"]("on")
 
 
 def test_launch_folder_is_no_package(repository):
