@@ -1,5 +1,6 @@
 """`rosam synth`: what it writes, how it resumes, what it says of wrong arguments."""
 
+import argparse
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ pytest.importorskip("torch")
 import torch
 
 from rosam_core.cli import main
+from rosam_core.commands import synth
 from rosam_core.drives.synthetic.drive import SyntheticDrive
 from rosam_core.drives.synthetic.recipe import DriveRecipe
 from rosam_core.drives.synthetic.writer import write_drive
@@ -231,16 +233,38 @@ def test_an_unknown_device_ends_with_one_line(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_conditions_per_drive_are_drawn_from_the_seed(tmp_path: Path) -> None:
-    from rosam_core.commands import synth
+def recipes(*words: str) -> list[DriveRecipe]:
+    """What the command would render."""
+    parser = argparse.ArgumentParser()
+    synth.add_arguments(parser)
+    return list(synth._recipes(parser.parse_args(["--out", "x", *words])).values())
 
+
+def test_every_option_reaches_the_recipe() -> None:
+    words = ["--drives", "2", "--seed", "5", "--frames", "3", "--conditions", "night,fog"]
+    words += ["--size", "96x64", "--fps", "4", "--fov", "70", "--png", "--lidar"]
+    words += ["--supersample", "2", "--world", "cluttered"]
+    for seed, found in zip((5, 6), recipes(*words), strict=True):
+        expected = DriveRecipe(
+            seed=seed,
+            frames=3,
+            conditions=("night", "fog"),
+            size=(96, 64),
+            fps=4.0,
+            fov_deg=70.0,
+            suffix=".png",
+            lidar=True,
+            supersample=2,
+            world="cluttered",
+        )
+        assert found == expected
+    assert [found.world for found in recipes()] == ["any"]
+
+
+def test_conditions_per_drive_are_drawn_from_the_seed() -> None:
     def conditions(drives: int, count: int) -> list[tuple[str, ...]]:
-        import argparse
-
-        parser = argparse.ArgumentParser()
-        synth.add_arguments(parser)
-        words = ["--out", "x", "--drives", str(drives), "--conditions-per-drive", str(count)]
-        return [r.conditions for r in synth._recipes(parser.parse_args(words)).values()]
+        words = ("--drives", str(drives), "--conditions-per-drive", str(count))
+        return [recipe.conditions for recipe in recipes(*words)]
 
     drawn = conditions(40, 2)
     assert drawn == conditions(40, 2)
