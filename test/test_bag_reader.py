@@ -1,5 +1,7 @@
 """Bags of every kind, whole and damaged."""
 
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -134,6 +136,46 @@ def test_a_damaged_chunk_is_told_after_what_could_be_read(tmp_path):
         read.extend(bag.messages())
     with BagReader(path) as bag:
         assert bag.message_count == 12
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_topic_whose_qos_is_edited_in_the_metadata_is_read(tmp_path, storage):
+    with BagWriter(tmp_path / "bag", storage) as writer:
+        for index in range(3):
+            writer.write_transforms(START_NS + index, [("a", "b", np.eye(4))], static=True)
+    meta = tmp_path / "bag" / "metadata.yaml"
+    text = meta.read_text()
+    assert "depth: 1" in text
+    meta.write_text(text.replace("depth: 1", "depth: 100"))
+    with BagReader(tmp_path / "bag") as bag:
+        assert bag.topics["/tf_static"].count == 3
+        assert len(list(bag.messages(["/tf_static"]))) == 3
+
+
+def test_a_topic_that_only_the_metadata_knows_is_told(tmp_path, caplog):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write_transforms(START_NS, [("a", "b", np.eye(4))])
+    meta = tmp_path / "bag" / "metadata.yaml"
+    meta.write_text(meta.read_text().replace("name: /tf", "name: /tf_renamed"))
+    BagReader(tmp_path / "bag").close()
+    assert "metadata.yaml states 1 messages of /tf_renamed (tf2_msgs/msg/TFMessage)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(errno.ENOSPC, "left on device while .*bag was opened: .* TMPDIR"), (errno.EMFILE, "Too ma")],
+)
+def test_a_machine_that_lacks_something_is_not_taken_for_damage(
+    tmp_path, monkeypatch, number, message
+):
+    def lacking(*_):
+        raise OSError(number, os.strerror(number))
+
+    write_camera_bag(tmp_path / "bag")
+    monkeypatch.setattr("rosbags.rosbag2.Reader.open", lacking)
+    with pytest.raises(OSError, match=message) as caught:
+        BagReader(tmp_path / "bag")
+    assert caught.value.errno == number
 
 
 def test_bytes_that_are_no_message_are_told(tmp_path):

@@ -19,20 +19,13 @@ from rosam_core.drives.bag_cameras import (
     find_cameras,
     own_outputs,
 )
-
-MAGIC = {
-    ".bag": (b"#ROSBAG V2.0", "ROS 1 bag"),
-    ".mcap": (b"\x89MCAP0\r\n", "MCAP file"),
-    ".db3": (b"SQLite format 3\x00", "sqlite3 bag"),
-}
-"""First bytes of a bag file and what it is, by extension."""
-
-REPAIR = {
-    ".bag": "`rosbag reindex` may repair it",
-    ".mcap": "`mcap recover` may repair it",
-    ".db3": "`sqlite3 FILE .recover` may save what is left",
-    "": "`ros2 bag reindex` may repair it",
-}
+from rosam_core.drives.bag_files import (
+    CONTENT_ERRNOS,
+    check_path,
+    environment_problem,
+    open_problem,
+    trust_storage_qos,
+)
 
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 
@@ -168,19 +161,22 @@ class BagReader:
 
         Raises:
             FileNotFoundError: There is nothing at `path`.
+            OSError: The machine does not let it be read, such as for want of space.
             ValueError: It is not a bag that can be read; the message says why and what helps.
         """
         self.path = Path(path)
-        kind = _check_path(self.path)
+        kind = check_path(self.path)
         try:
             self._reader: Any = (
                 rosbag1.Reader(self.path) if kind == ".bag" else rosbag2.Reader(self.path)
             )
             self._reader.open()
-        except PermissionError:
-            raise
         except Exception as error:  # a damaged file makes the parsers raise anything
-            raise ValueError(_open_problem(self.path, kind, error)) from error
+            if isinstance(error, OSError) and error.errno not in CONTENT_ERRNOS:
+                raise environment_problem(self.path, error) from error
+            raise ValueError(open_problem(self.path, kind, error)) from error
+        if not kind:
+            trust_storage_qos(self.path, self._reader.storage)
         self.is_ros1 = kind == ".bag"
         self.format = "ros1" if self.is_ros1 else self._storage()
         self.message_count: int = self._reader.message_count
@@ -279,43 +275,3 @@ class BagReader:
             if found.setdefault(message.topic, message) is message and len(found) == len(wanted):
                 break
         return found
-
-
-def _check_path(path: Path) -> str:
-    """Returns the extension of the kind of bag at `path`, `""` for a folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"no bag at {path}")
-    if path.is_dir():
-        if (path / "metadata.yaml").is_file():
-            return ""
-        inside = sorted(child for child in path.iterdir() if child.suffix in MAGIC)
-        hint = f"name the file, {inside[0]}, or " if inside else ""
-        hint += "run `ros2 bag reindex` on it" if inside else "expected metadata.yaml in it"
-        raise ValueError(f"{path} is a folder without metadata.yaml, no rosbag2 recording: {hint}")
-    if path.suffix not in MAGIC:
-        raise ValueError(
-            f"{path} is not named like a bag: expected .bag, .mcap, .db3 or the folder of a "
-            f"rosbag2 recording, got {path.suffix or 'no extension'!r}"
-        )
-    magic, kind = MAGIC[path.suffix]
-    with path.open("rb") as stream:
-        head = stream.read(len(magic))
-    if not head:
-        raise ValueError(f"{path} is an empty file (0 bytes): was the recording ever started?")
-    if head != magic:
-        raise ValueError(f"{path} is no {kind}: it begins with {head!r}, expected {magic!r}")
-    return path.suffix
-
-
-def _open_problem(path: Path, kind: str, error: Exception) -> str:
-    if "rofile" in str(error) and kind == ".mcap":
-        with path.open("rb") as stream:
-            stream.seek(8 + 1 + 8)
-            (size,) = struct.unpack("<I", stream.read(4))
-            profile = stream.read(min(size, 64)).decode(errors="replace")
-        return (
-            f"{path} is an MCAP file with profile {profile!r}, expected 'ros2': "
-            f"only ROS 2 recordings hold camera messages that can be read here"
-        )
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return f"{path} cannot be read, it looks truncated or damaged ({text}): {REPAIR[kind]}"
