@@ -76,6 +76,29 @@ def test_images_in_which_nothing_can_be_followed_are_kept():
     assert len(places(Dark(3, has_poses=False))) == 3
 
 
+class Damaged(MovingScene):
+    """The second image of six cannot be read, the fifth is cut."""
+
+    def image(self, index):
+        if index == 1:
+            raise ValueError("frame 1 does not decode")
+        return super().image(index)[: 80 if index == 4 else None]
+
+
+def test_a_damaged_image_is_no_neighbour_and_stops_nothing(caplog):
+    assert places(Damaged(6, has_poses=False)) == {2: (None, 3), 3: (2, None)}
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["moving: frame 1 is nobody's neighbour: frame 1 does not decode"]
+
+
+def test_a_damaged_image_that_a_list_names_stops_nothing():
+    class Listed(Damaged):
+        def stated_neighbours(self, index):
+            return (index - 1, index + 1 if index < 5 else -1)
+
+    assert places(Listed(6, has_poses=False)) == {2: (None, 3), 3: (2, None)}
+
+
 class Rig(MovingScene):
     """Two cameras in turns, two scenes, a dropped stretch, and a camera that is exchanged."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.pair_motion import measure_pair, shrink
 from rosam_core.drives.survey import Track, tracks_of
-from rosam_core.types import Float64
+from rosam_core.types import Camera, Float64
 
 log = logging.getLogger(__name__)
 
@@ -196,11 +196,11 @@ def _stated(drive: Drive, index: int, other: int, options: NeighbourOptions) -> 
     if not _joined(before, after, options):
         return None
     if _speed(before, after) is None and options.min_flow_px > 0:
-        (one, small), (two, _) = (
-            shrink(drive.image(place), glance.camera)
+        one, two = (
+            _picture(drive, place, glance.camera)
             for place, glance in zip((index, other), glances, strict=True)
         )
-        if measure_pair(one, two, small).flow_px < options.min_flow_px:
+        if _flow(one, two, before.camera) < options.min_flow_px:
             return None
     return _neighbour(other, glances[1], glances[0])
 
@@ -208,16 +208,37 @@ def _stated(drive: Drive, index: int, other: int, options: NeighbourOptions) -> 
 def _flows(
     drive: Drive, track: Track, places: Sequence[int], step: int
 ) -> npt.NDArray[np.float64]:
-    """Returns the median flow from some frames of a track to the next, NaN elsewhere [px]."""
+    """Returns `_flow` from some frames of a track to the next, NaN elsewhere [px]."""
     flow = np.full(len(track.glances), np.nan)
-    pictures: dict[int, npt.NDArray[np.uint8]] = {}
+    pictures: dict[int, npt.NDArray[np.uint8] | None] = {}
     for place in places:
         for wanted in (place, place + step):
             if wanted not in pictures:
-                image = drive.image(track.indices[wanted])
-                pictures[wanted] = shrink(image, track.glances[wanted].camera)[0]
-        camera = track.glances[place].camera
-        small = camera.scaled_to(*pictures[place].shape[::-1])
-        flow[place] = measure_pair(pictures[place], pictures[place + step], small).flow_px
-        pictures.pop(place, None)
+                camera = track.glances[wanted].camera
+                pictures[wanted] = _picture(drive, track.indices[wanted], camera)
+        flow[place] = _flow(
+            pictures.pop(place), pictures[place + step], track.glances[place].camera
+        )
     return flow
+
+
+def _picture(drive: Drive, index: int, camera: Camera) -> npt.NDArray[np.uint8] | None:
+    """Returns the small grey picture of a frame, None with a warning if it cannot be read."""
+    try:
+        return shrink(drive.image(index), camera)[0]
+    except (ValueError, OSError) as error:
+        log.warning("%s: frame %d is nobody's neighbour: %s", drive.name, index, error)
+        return None
+
+
+def _flow(
+    before: npt.NDArray[np.uint8] | None, after: npt.NDArray[np.uint8] | None, camera: Camera
+) -> float:
+    """Returns the median flow between two small pictures [px].
+
+    NaN if too few points are found again, -inf if the two cannot be compared: one is not there,
+    or their sizes differ.
+    """
+    if before is None or after is None or before.shape != after.shape:
+        return -np.inf
+    return measure_pair(before, after, camera.scaled_to(*before.shape[::-1])).flow_px
