@@ -12,6 +12,7 @@ from rosam_core.drives.bag_cameras import (
     pair_info,
 )
 from rosam_core.drives.bag_writer import BagWriter
+from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.rosbag import BagReader
 from rosam_core.runtime.camera_model import camera_of_info
 from rosam_core.types import Camera
@@ -23,6 +24,43 @@ def test_a_camera_without_info_says_so(tmp_path):
         (camera,) = bag.cameras
     assert camera.camera is None
     assert camera.problem == "no camera_info beside /front/image_raw or with frame 'front_optical'"
+
+
+def spoilt_start(path, *, info=True, bad=1):
+    """Writes four images; the first `bad` are cut, and so many camera_infos are all zeros."""
+    with BagWriter(path) as writer:
+        for index in range(4):
+            stamp = START_NS + index
+            raw = bag_messages.serialize(bag_messages.image(stamp, "a", grey(1)))
+            raw = raw[:100] if index < bad else raw
+            writer.write_raw("/a/image", "sensor_msgs/msg/Image", raw, stamp)
+            message = bag_messages.camera_info(stamp, "a", CAMERA)
+            if index < bad:
+                message.k[:] = 0
+            if info:
+                writer.write("/a/camera_info", message)
+
+
+def test_the_first_good_image_and_camera_info_are_a_cameras(tmp_path):
+    spoilt_start(tmp_path / "a.mcap", bad=2)
+    with BagReader(tmp_path / "a.mcap") as bag:
+        (camera,) = bag.cameras
+    assert (camera.width, camera.height, camera.camera) == (64, 48, CAMERA)
+    assert camera.problem.startswith("its first image: /a/image: a sensor_msgs/msg/Image of 100")
+
+
+def test_a_cut_first_image_does_not_lose_a_camera_whose_view_is_stated(tmp_path):
+    path, stated = tmp_path / "a.mcap", tmp_path / "camera.yaml"
+    stated.write_text("{fx: 64, fy: 64, cx: 31.5, cy: 23.5, width: 64, height: 48}")
+    spoilt_start(path, info=False)
+    for options in (DriveOptions(camera=stated), DriveOptions(fov_deg=60)):
+        (drive,) = open_drives(path, options=options)
+        assert drive[1].camera.width == 64
+    spoilt_start(path.with_name("b.mcap"), info=False, bad=4)
+    (drive,) = open_drives(path.with_name("b.mcap"), options=DriveOptions(camera=stated))
+    assert drive.glance(0).camera == CAMERA
+    with pytest.raises(ValueError, match=r"its first image: /a/image: a .* does not decode"):
+        open_drives(path.with_name("b.mcap"), options=DriveOptions(fov_deg=60))
 
 
 def info(frame_id="", **changes):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ DEPTH_ENCODINGS = ("16UC1", "32FC1", "64FC1", "16SC1")
 OWN_PICTURES = ("/depth/image_color", "/confidence/image_color")
 """Names our own outputs end with; the others have a depth encoding."""
 
+LOOKED_AT = 10
+"""So many messages of a topic are read until one is good; the first may be cut or not filled."""
 
 OUTPUTS = (
     "depth/image",
@@ -61,12 +64,12 @@ class CameraTopic:
         topic: Topic of the images.
         msgtype: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
         count: Number of images.
-        encoding: Encoding of the first image, or format for a compressed one.
-        width: Width of the first image [px], 0 if it does not decode.
-        height: Height of the first image [px], 0 if it does not decode.
-        frame_id: Frame of the first image.
+        encoding: Encoding of the first good image, or format for a compressed one.
+        width: Width of the first good image [px], 0 if none of `LOOKED_AT` decodes.
+        height: Its height [px], likewise.
+        frame_id: Its frame.
         info_topic: Paired camera_info topic, or None.
-        camera: Intrinsics of the first image, or None.
+        camera: Intrinsics of the first good camera_info, or None.
         problem: Why there is no camera, or why the first image does not decode; `""` if neither.
     """
 
@@ -106,6 +109,7 @@ def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopi
     images = bag.topics_of_type(IMAGE, COMPRESSED_IMAGE)
     infos = bag.topics_of_type(CAMERA_INFO)
     first = bag.first_messages([topic.name for topic in [*images, *infos]])
+    looks = {topic.name: _look(first[topic.name]) for topic in images if topic.name in first}
     first_infos: dict[str, Any] = {}
     broken_infos: dict[str, str] = {}
     for topic in infos:
@@ -114,13 +118,21 @@ def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopi
                 first_infos[topic.name] = first[topic.name].decode()
             except ValueError as error:
                 broken_infos[topic.name] = str(error)
+    for message in _first_good(bag, looks, first_infos):
+        if message.topic in looks:
+            fault = looks[message.topic].fault
+            looks[message.topic] = dataclasses.replace(_look(message), fault=fault)
+        else:
+            broken_infos.pop(message.topic, None)
+            first_infos[message.topic] = message.decode()
     cameras: list[CameraTopic] = []
     others: list[OtherImageTopic] = []
     for topic in images:
         if topic.name not in first:
             others.append(OtherImageTopic(topic.name, 0, "no messages"))
             continue
-        found = _examine(first[topic.name], topic.count, first_infos, broken_infos)
+        look = looks[topic.name]
+        found = _examine(first[topic.name], topic.count, look, first_infos, broken_infos)
         if isinstance(found, CameraTopic):
             cameras.append(found)
         else:
@@ -128,22 +140,98 @@ def find_cameras(bag: BagReader) -> tuple[list[CameraTopic], list[OtherImageTopi
     return cameras, others
 
 
-def _examine(
-    first: BagMessage, count: int, infos: Mapping[str, Any], broken_infos: Mapping[str, str]
-) -> CameraTopic | OtherImageTopic:
-    encoding, frame_id, height, width, camera = "?", "", 0, 0, None
-    problems = []
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What an image message tells, and why it does not decode."""
+
+    encoding: str = "?"
+    frame_id: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str = ""
+
+    @property
+    def is_depth(self) -> bool:
+        known = any(name in self.encoding for name in DEPTH_ENCODINGS)
+        return known or "compressedDepth" in self.encoding
+
+
+def _look(image: BagMessage) -> _Look:
+    look = _Look()
     try:
-        message = first.decode()
-        encoding = message.format if first.msgtype == COMPRESSED_IMAGE else message.encoding
-        frame_id = message.header.frame_id
-        if any(name in encoding for name in DEPTH_ENCODINGS) or "compressedDepth" in encoding:
-            return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
-        if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
-            return OtherImageTopic(first.topic, count, "is a coloured depth image")
+        message = image.decode()
+        encoding = message.format if image.msgtype == COMPRESSED_IMAGE else message.encoding
+        look = _Look(encoding, message.header.frame_id)
+        if look.is_depth:
+            return look
         height, width = decode_message(message).shape[:2]
     except ValueError as error:  # later images may still be good
-        problems.append(f"its first image: {error}")
+        return dataclasses.replace(look, fault=str(error))
+    return dataclasses.replace(look, width=width, height=height)
+
+
+def _first_good(
+    bag: BagReader, looks: Mapping[str, _Look], infos: Mapping[str, Any]
+) -> Iterator[BagMessage]:
+    """Yields the first good message of topics whose first is not, of `LOOKED_AT` each.
+
+    Args:
+        bag: An open bag.
+        looks: At the first images.
+        infos: First camera_info messages that decode.
+    """
+    left = {name: LOOKED_AT for name, look in looks.items() if look.fault}
+    for topic in bag.topics_of_type(CAMERA_INFO):
+        if topic.count and _info_fault(infos.get(topic.name)):
+            left[topic.name] = LOOKED_AT
+    left = {name: min(count, bag.topics[name].count) for name, count in left.items()}
+    with contextlib.suppress(ValueError):  # a damaged bag; told when it is read so far
+        for message in bag.messages(set(left)) if left else ():
+            if message.topic not in left:
+                continue
+            left[message.topic] -= 1
+            if _is_good(message):
+                yield message
+                left[message.topic] = 0
+            if not left[message.topic]:
+                del left[message.topic]
+            if not left:
+                return
+
+
+def _is_good(message: BagMessage) -> bool:
+    if message.msgtype != CAMERA_INFO:
+        return not _look(message).fault
+    try:
+        return not _info_fault(message.decode())
+    except ValueError:
+        return False
+
+
+def _info_fault(info: Any) -> str:
+    """Returns why a CameraInfo, None if it does not decode, states no intrinsics."""
+    if info is None:
+        return "does not decode"
+    try:
+        camera_of_info(info)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _examine(
+    first: BagMessage,
+    count: int,
+    look: _Look,
+    infos: Mapping[str, Any],
+    broken_infos: Mapping[str, str],
+) -> CameraTopic | OtherImageTopic:
+    encoding, frame_id, camera = look.encoding, look.frame_id, None
+    if look.is_depth:
+        return OtherImageTopic(first.topic, count, f"carries depth or the like ({encoding})")
+    if first.topic.removesuffix("/compressed").endswith(OWN_PICTURES):
+        return OtherImageTopic(first.topic, count, "is a coloured depth image")
+    problems = [f"its first image: {look.fault}"] if look.fault else []
     name = pair_info(first.topic, frame_id, infos, broken_infos)
     if name is None:
         frame = f" or with frame {frame_id!r}" if frame_id else ""
@@ -160,8 +248,8 @@ def _examine(
         msgtype=first.msgtype,
         count=count,
         encoding=encoding,
-        width=width,
-        height=height,
+        width=look.width,
+        height=look.height,
         frame_id=frame_id,
         info_topic=name,
         camera=camera,
@@ -180,7 +268,7 @@ def pair_info(
     Args:
         image_topic: Topic of the images.
         frame_id: Frame of the images.
-        infos: First CameraInfo message by topic.
+        infos: First good CameraInfo message by topic.
         broken: camera_info topics that do not decode.
     """
     base = image_topic.removesuffix("/compressed")

@@ -273,9 +273,11 @@ def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
 
 def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:
     """Returns the stated intrinsics for a camera without camera_info, None if not needed."""
-    if topic.camera is not None or not (topic.width and topic.height):
+    if topic.camera is not None:
         return None
     if options.camera is None and options.fov_deg is not None:
+        if not (topic.width and topic.height):
+            return None
         return Camera.from_fov(options.fov_deg, topic.width, topic.height)
     return _stated_camera(options, topic.topic)
 
