@@ -1,6 +1,7 @@
 """`rosam eval` on drives whose scores are known by hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,15 +9,28 @@ from support import write_tiny_model
 from test_nuscenes import write_tree
 
 from rosam_core.cli import main
+from rosam_core.drives.bag_writer import write_drive as write_bag
+from rosam_core.drives.base import Drive
 from rosam_core.drives.opening import find_kind, open_drives
 from rosam_core.drives.synthetic import drive as disk
+from rosam_core.types import Camera, Frame
 
 WIDTH, HEIGHT = 64, 48
 FOCAL = 64.0
 
 
-def write_drive(folder, conditions=("day-clear", "night"), frames=2, schedule=None, depth=12.0):
-    """Grey images of level 100: the tiny model answers 12 m with confidence 1 - 100/510."""
+def write_drive(
+    folder,
+    conditions=("day-clear", "night"),
+    frames=2,
+    schedule=None,
+    depth=12.0,
+    by_day=(100,),
+):
+    """Grey images of levels 100, or those of `by_day` in turn, and 200 at night.
+
+    Of level 100 the tiny model answers 12 m with confidence 1 - 100/510.
+    """
     for name in conditions:
         (folder / "images" / name).mkdir(parents=True)
     for name in ("depth", "instances"):
@@ -24,7 +38,7 @@ def write_drive(folder, conditions=("day-clear", "night"), frames=2, schedule=No
     truth = np.full((HEIGHT, WIDTH), depth, np.float32)
     truth[0] = np.inf  # sky
     for index in range(frames):
-        level = {"day-clear": 100, "night": 200}
+        level = {"day-clear": by_day[index % len(by_day)], "night": 200}
         for name in conditions:
             if schedule and schedule[index] != name:
                 continue
@@ -125,16 +139,20 @@ def test_boundaries_are_scored_where_depth_is_exact(tmp_path, capsys, model):
 
 
 def test_flicker_is_measured_along_the_drive_and_its_absence_explained(tmp_path, capsys, model):
-    write_drive(tmp_path / "a", frames=3)
+    write_drive(tmp_path / "a", frames=3, by_day=(100, 120, 100))
     figures, page = tmp_path / "figures.json", tmp_path / "page.html"
     arguments = ("--model", model, "--drive", tmp_path / "a", "--json", figures)
     code, out = evaluate(capsys, *arguments, "--report", page)
     assert code == 0
     report = json.loads(figures.read_text())
-    # A camera at rest sees the same picture three times: two pairs of each condition.
+    # A camera at rest: by day depth jumps from 12 to 14 m and back, at night it stays; two pairs
+    # of each condition.
     flicker = {name: s["flicker"]["exact"] for name, s in report["conditions"].items()}
     assert [flicker[name]["pairs"] for name in ("day-clear", "night", "all")] == [2, 2, 4]
-    assert flicker["all"]["flicker"] == flicker["all"]["floor"] == 0
+    assert flicker["day-clear"]["flicker"] == pytest.approx(math.log(14 / 12), rel=1e-4)
+    assert flicker["night"]["flicker"] == pytest.approx(0, abs=1e-9)
+    assert flicker["all"]["flicker"] == pytest.approx(math.log(14 / 12) / 2, rel=1e-4)
+    assert flicker["all"]["floor"] == 0
     assert ["flicker" in frame for frame in report["frames"]] == [False, True, True] * 2
     assert "static and visible by" in out.out
     assert "Flicker" in page.read_text()
@@ -142,6 +160,41 @@ def test_flicker_is_measured_along_the_drive_and_its_absence_explained(tmp_path,
     assert code == 0
     assert "flicker not measured: no frame within 0.25 s before it (2 frames)" in out.out
     assert json.loads(figures.read_text())["flicker_note"].startswith("flicker not measured")
+
+
+class Sideways(Drive):
+    """A camera and a lidar that move 0.1 m a frame along a wall, pictures of levels 100 and 120 in
+    turn, 0.1 s apart.
+    """
+
+    name = "sideways"
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        image = np.full((HEIGHT, WIDTH, 3), 100 + 20 * (index % 2), np.uint8)
+        lidar = np.array([[x, 0.5, 12.0] for x in (-2.0, -1.0, 0.0, 1.0, 2.0)], np.float32)
+        camera = Camera(FOCAL, FOCAL, 31.5, 23.5, WIDTH, HEIGHT)
+        stamp_ns = 10**9 + index * 10**8
+        T_world_camera = np.eye(4)
+        T_world_camera[0, 3] = 0.1 * index
+        return Frame(image, camera, stamp_ns, T_world_camera, lidar=lidar)
+
+
+def test_without_exact_depth_flicker_is_measured_on_demand(tmp_path, capsys, model):
+    bag = tmp_path / "sideways.mcap"
+    write_bag(Sideways(), bag)
+    for more in ((), ("--flicker",)):
+        code, out = evaluate(capsys, "--model", model, "--drive", bag, "--json", *more)
+        assert code == 0
+        found = json.loads(out.out)["conditions"]["unknown"].get("flicker", {})
+        assert set(found) == ({"own"} if more else set())
+    assert found["own"]["pairs"] == 2
+    assert found["own"]["flicker"] == pytest.approx(math.log(14 / 12), rel=1e-4)
+    assert found["own"]["floor"] is None
 
 
 def test_between_lidar_points_boundaries_are_scored_on_demand(tmp_path, capsys, model):
