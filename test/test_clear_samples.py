@@ -19,14 +19,17 @@ from rosam_core import assembly
 from rosam_core.assembly import training_data, weather_of
 from rosam_core.checkpoint import StudentFacts
 from rosam_core.cli import main
+from rosam_core.commands.drive_translate import _panels
 from rosam_core.config import load_config
 from rosam_core.drives.clear_samples import ClearSamples
 from rosam_core.drives.neighbours import NeighbourOptions
 from rosam_core.drives.opening import open_drives
 from rosam_core.drives.recorded_samples import RecordedSamples
+from rosam_core.engines.registry import load_engine
 from rosam_core.methods.syn2real import AdaptationOptions
 from rosam_core.methods.translated import TranslatedAdaptation
 from rosam_core.recipe import Recipe
+from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.trainer import train
 from rosam_core.types import CONDITIONS
 
@@ -177,7 +180,17 @@ def test_the_command_draws_every_weather(drives, tmp_path, capsys):
     assert main([*asked, "-o", str(again), "--frames", "2"]) == 0
     assert again.read_bytes() == sheet.read_bytes()
     assert main([*asked, "-o", str(again), "--frames", "2", "--seed", "1"]) == 0
-    assert again.read_bytes() != sheet.read_bytes()
+    title_px = 44  # which says the seed
+    below = [cv2.imread(str(path))[title_px:] for path in (sheet, again)]
+    assert (below[0] != below[1]).any()
+    engine = load_engine(model, "onnx-cpu")
+    frame, pipeline = open_drives(drives / "train")[0][0], DepthPipeline(engine)
+    clear, depth, *adverse = _panels(frame, pipeline, 96, seed=0)
+    others = _panels(frame, pipeline, 96, seed=1)[2:]
+    engine.close()
+    assert len(adverse) == len(others) == 3
+    assert len({picture.tobytes() for picture in (clear, depth, *adverse, *others)}) == 8
+    assert all(pictures[0].mean() < 0.7 * clear.mean() for pictures in (adverse, others))  # night
 
 
 @pytest.mark.parametrize(
