@@ -9,13 +9,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 pytest.importorskip("onnxscript")
 
+import onnxruntime
 from bag_command_support import pictures
 from moving_scene import CAMERA, MovingScene
 
-from rosam_core.assembly import training_data
+from rosam_core.assembly import networks, training_data
 from rosam_core.cli import main
 from rosam_core.config import load_config
 from rosam_core.drives.bag_writer import write_drive
+from rosam_core.engines.registry import default_model_path
+from rosam_core.export import DeployedStudent
 from rosam_core.recipe import Recipe
 from rosam_core.types import ModelCard
 
@@ -76,6 +79,23 @@ def test_the_commands_of_the_documentation_in_their_order(bag, tmp_path, capsys)
     assert len(depth) == 6
     assert all(np.isfinite(values).all() for _, values in depth.values())
     assert capsys.readouterr().err == ""  # the camera lies inside the views it was trained with
+
+
+def test_it_starts_from_the_packaged_student():
+    recipe = load_config(Recipe, "training/recipes/bag.yaml", [])
+    packaged = default_model_path()
+    card = ModelCard.load(packaged.with_suffix(".json"))
+    assert packaged.samefile(recipe.model.init)
+    assert recipe.data.canonical_focal_px == card.training_focal_px
+    student = DeployedStudent(networks(recipe)["student"].eval(), card.confidence_temperature)
+    shape = (1, card.input_height, card.input_width, 3)
+    image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    with torch.no_grad():
+        depth, confidence = (x.numpy() for x in student(torch.from_numpy(image)))
+    session = onnxruntime.InferenceSession(packaged, providers=["CPUExecutionProvider"])
+    expected = session.run(["depth", "confidence"], {"image": image})
+    np.testing.assert_allclose(depth, expected[0], rtol=1e-3)
+    np.testing.assert_allclose(confidence, expected[1], atol=1e-3)
 
 
 def test_a_picture_that_training_stretches_is_warned_of(bag, caplog):
