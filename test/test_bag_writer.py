@@ -144,6 +144,20 @@ def test_what_is_there_is_replaced_only_when_asked_and_when_done(tmp_path, name)
     assert [child.name for child in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["out.mcap", "out"])
+def test_a_link_to_a_bag_is_kept_and_what_it_names_is_replaced(tmp_path, name):
+    (tmp_path / "disk").mkdir()
+    for value in (1, 2):
+        with BagWriter(tmp_path / name, overwrite=value == 2) as writer:
+            writer.write_image("/image", START_NS, "a", grey(value))
+        if value == 1:
+            (tmp_path / name).rename(tmp_path / "disk" / name)
+            (tmp_path / name).symlink_to(f"disk/{name}")
+    assert (tmp_path / name).is_symlink()
+    assert read_all(tmp_path / "disk" / name)["/image"][0][1].data[0] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["disk", name])
+
+
 def test_a_folder_that_is_no_bag_is_never_replaced(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "notes.txt").write_text("keep")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_reader import BagMessage, ros1_types, ros2_types
 from rosam_core.drives.base import Drive
+from rosam_core.drives.whole_folder import put_in_place, scratch_beside, target_of
 from rosam_core.types import Camera, Float32, Float64, UInt8
 
 Storage = Literal["mcap", "sqlite3", "ros1"]
@@ -88,11 +88,8 @@ class BagWriter:
             raise ValueError(f"only MCAP is compressed here, not {self.storage}")
         self._refuse_to_replace(overwrite)
         self.message_count = 0
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the output, so that the last step is a rename within one file system.
-        self._scratch = Path(
-            tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent)
-        )
+        self._target = target_of(self.path)
+        self._scratch = scratch_beside(self._target)
         self._connections: dict[str, Any] = {}
         self._writer: Any = None
         try:
@@ -144,9 +141,7 @@ class BagWriter:
             raise ValueError(f"nothing was written to {self.path}: the bag would be empty")
         try:
             self._writer.close()
-            if self.path.is_dir():
-                shutil.rmtree(self.path)
-            self._made.replace(self.path)
+            put_in_place(self._made, self._target)
         finally:
             self._writer = None
             shutil.rmtree(self._scratch, ignore_errors=True)
