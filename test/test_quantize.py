@@ -196,7 +196,9 @@ def test_command(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str
     assert "held-out quarter of frames" in printed
     assert "in float32: head" in printed
     assert main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["calibration_frames"] == 6
+    made = json.loads(capsys.readouterr().out)
+    assert made["calibration_frames"] == 6
+    assert made["max_loss"] == pytest.approx(0.1)
     assert main([*words, "--check", str(folder)]) == 1
     assert "are the same drives" in capsys.readouterr().err
     assert main([*words, "--frames", "0"]) == 1
