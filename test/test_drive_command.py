@@ -1,6 +1,9 @@
 """`rosam drive`: tables and sheets of drives that are made here."""
 
+import argparse
+import dataclasses
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,13 +12,61 @@ from test_frames_drive import write_images
 from test_kitti import write_raw
 
 from rosam_core.cli import main
+from rosam_core.commands.drive_options import (
+    add_source_arguments,
+    add_view_arguments,
+    drive_options,
+)
 from rosam_core.drives.frames import FramesDrive
+from rosam_core.drives.opening import DriveOptions
 from rosam_core.evaluation.sheet import CAPTION_HEIGHT, CELL_WIDTH, drive_sheet
 
 
 def drive(capsys, *arguments):
     code = main(["drive", *map(str, arguments)])
     return code, capsys.readouterr()
+
+
+def stated(*words):
+    parser = argparse.ArgumentParser()
+    add_source_arguments(parser)
+    add_view_arguments(parser)
+    return drive_options(parser.parse_args([str(word) for word in words]))
+
+
+def test_every_option_reaches_its_field(tmp_path):
+    camera = tmp_path / "camera.yaml"
+    camera.write_text("{fx: 64, fy: 64, cx: 31.5, cy: 23.5, width: 64, height: 48}")
+    found = stated(
+        *("--fps", 7, "--bayer", "grbg", "--topic", "/a", "--topic", "/b", "--lidar", "/points"),
+        *("--depth", "d", "--kitti-camera", 3, "--nuscenes-camera", "CAM_BACK"),
+        *("--nuscenes-version", "v1", "--nuscenes-split", "val", "--nuscenes-sweeps"),
+        *("--nuscenes-min-speed", 1.5, "--robotcar-camera", "mono_rear"),
+        *("--robotcar-split", "train_stride_2", "--robotcar-truth", "sdk_compat"),
+        *("--robotcar-window", 2.5, "--camera", camera),
+    )
+    assert found == DriveOptions(
+        camera=camera,
+        fps=7.0,
+        depth=Path("d"),
+        kitti_camera=3,
+        nuscenes_camera=("CAM_BACK",),
+        nuscenes_version="v1",
+        nuscenes_split="val",
+        nuscenes_sweeps=True,
+        nuscenes_min_speed=1.5,
+        robotcar_camera="mono_rear",
+        robotcar_split="train_stride_2",
+        robotcar_truth="sdk_compat",
+        robotcar_window=2.5,
+        topic=("/a", "/b"),
+        lidar="/points",
+        bayer="grbg",
+    )
+    unset = [name for name, value in dataclasses.asdict(found).items() if value is None]
+    assert unset == ["fov_deg"]  # given instead of a camera
+    assert stated("--fov", 60) == DriveOptions(fov_deg=60.0)
+    assert stated() == DriveOptions()
 
 
 def test_info_as_json_and_as_a_table(tmp_path, capsys):
