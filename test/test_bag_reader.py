@@ -178,6 +178,20 @@ def test_a_machine_that_lacks_something_is_not_taken_for_damage(
     assert caught.value.errno == number
 
 
+def test_what_a_killed_recorder_left_beside_a_sqlite3_bag_is_told_once(tmp_path, caplog):
+    path = tmp_path / "a.db3"
+    write_camera_bag(path)
+    log = tmp_path / "a.db3-wal"
+    log.touch()  # closed as it should be
+    BagReader(path).close()
+    assert not caplog.messages
+    log.write_bytes(bytes(32))
+    for _ in range(2):
+        BagReader(path).close()
+    (told,) = caplog.messages
+    assert "what it wrote last is not read, for it is still in a.db3-wal: `sqlite3" in told
+
+
 def test_bytes_that_are_no_message_are_told(tmp_path):
     path = tmp_path / "a.mcap"
     with BagWriter(path) as writer:

@@ -10,7 +10,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_writer import BagWriter, write_drive
-from rosam_core.drives.rosbag import RosbagDrive
+from rosam_core.drives.rosbag import BagReader, RosbagDrive
 from rosam_core.types import Camera
 
 STORES = {False: Stores.ROS1_NOETIC, True: Stores.ROS2_JAZZY}
@@ -180,6 +180,21 @@ def test_contradictions_are_refused(tmp_path, name, options, message):
     with pytest.raises(ValueError, match=message):
         BagWriter(tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run#1/x.db3", "a?.db3", "50%25", "run#1"])
+def test_a_path_that_sqlite3_takes_for_another_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"the path of a sqlite3 bag must not hold '[#?%]"):
+        BagWriter(tmp_path / name, "sqlite3")
+    assert list(tmp_path.iterdir()) == []
+    with BagWriter(tmp_path / "whole", "sqlite3") as writer:
+        writer.write_image("/image", START_NS, "a", grey(1))
+    moved = tmp_path / name.replace(".db3", "")
+    moved.parent.mkdir(exist_ok=True)
+    (tmp_path / "whole").rename(moved)
+    for path in (moved, moved / "whole.db3"):
+        with pytest.raises(ValueError, match="rename that file or folder"):
+            BagReader(path)
 
 
 def test_an_empty_bag_is_not_written(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -40,6 +42,8 @@ def check_path(path: Path) -> str:
         raise FileNotFoundError(f"no bag at {path}")
     if path.is_dir():
         if (path / "metadata.yaml").is_file():
+            for file in sorted(path.glob("*.db3")):
+                _check_sqlite3(file)
             return ""
         inside = sorted(child for child in path.iterdir() if child.suffix in MAGIC)
         hint = f"name the file, {inside[0]}, or " if inside else ""
@@ -57,7 +61,41 @@ def check_path(path: Path) -> str:
         raise ValueError(f"{path} is an empty file (0 bytes): was the recording ever started?")
     if head != magic:
         raise ValueError(f"{path} is no {kind}: it begins with {head!r}, expected {magic!r}")
+    if path.suffix == ".db3":
+        _check_sqlite3(path)
     return path.suffix
+
+
+def _check_sqlite3(path: Path) -> None:
+    refuse_uri_characters(path)
+    log = path.with_name(path.name + "-wal")
+    if log.is_file() and log.stat().st_size:
+        _warn_of_log(path, log)
+
+
+def refuse_uri_characters(path: Path) -> None:
+    """Refuses a path that sqlite3 would take for another: rosbags makes a URI of it as it is.
+
+    Raises:
+        ValueError: It holds a character that has a meaning there.
+    """
+    found = re.search(r"[#?]|%[0-9a-fA-F]{2}", str(path))
+    if found:
+        raise ValueError(
+            f"{path}: the path of a sqlite3 bag must not hold {found[0]!r}: rename that file or "
+            "folder"
+        )
+
+
+@functools.cache  # once a process, although every camera opens the bag
+def _warn_of_log(path: Path, log: Path) -> None:
+    logger.warning(
+        "%s: the recorder was killed, and what it wrote last is not read, for it is still in %s: "
+        "`sqlite3 %s 'PRAGMA wal_checkpoint(TRUNCATE)'` moves it into the bag",
+        path,
+        log.name,
+        path,
+    )
 
 
 def open_problem(path: Path, kind: str, error: Exception) -> str:

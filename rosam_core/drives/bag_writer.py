@@ -23,6 +23,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from rosam_core.drives import bag_messages
+from rosam_core.drives.bag_files import refuse_uri_characters
 from rosam_core.drives.bag_reader import BagMessage, ros1_types, ros2_types
 from rosam_core.drives.base import Drive
 from rosam_core.drives.whole_folder import put_in_place, scratch_beside, target_of
@@ -75,7 +76,8 @@ class BagWriter:
 
         Raises:
             FileExistsError: There is a bag at `path` and `overwrite` is not set.
-            ValueError: Storage and extension contradict each other, or `path` is something else.
+            ValueError: Storage and extension contradict each other, `path` is something else, or
+                sqlite3 cannot write there.
         """
         self.path = Path(path)
         by_name = SUFFIXES.get(self.path.suffix)
@@ -89,6 +91,8 @@ class BagWriter:
         self._refuse_to_replace(overwrite)
         self.message_count = 0
         self._target = target_of(self.path)
+        if self.storage == "sqlite3":
+            refuse_uri_characters(self._target.absolute())
         self._scratch = scratch_beside(self._target)
         self._connections: dict[str, Any] = {}
         self._writer: Any = None
