@@ -13,6 +13,8 @@ EXTRAS ?= ros,train,dev
 # TensorRT's Python bindings of three versions (4 MB to download), without TensorRT itself.
 BINDINGS := tensorrt-cu11-bindings tensorrt-cu12-bindings tensorrt-cu13-bindings
 BAG ?=
+# Further options of rosam demo: make demo BAG=drive.mcap DEMO_ARGS='--topic /rear/image --fov 70'
+DEMO_ARGS ?=
 OUT ?= out/demo
 
 STAMP := $(VENV)/.installed
@@ -48,7 +50,7 @@ $(VENV)/share/tensorrt-bindings/.installed: constraints.txt | $(STAMP)
 	done; [ -z "$$all" ] || touch $@
 
 demo: $(STAMP)
-	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG))
+	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG)) $(DEMO_ARGS)
 
 lint: $(STAMP)
 	$(RUN) ruff check .
