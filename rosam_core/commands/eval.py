@@ -48,8 +48,8 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         type=Path,
         metavar="DIR",
-        help="score these depth maps instead of a model: [SCENE/][CAMERA_]N.npy in metres or "
-        ".png of 16 bits, N = stamp in ns or index of the frame",
+        help="score these depth maps instead of a model: [SCENE/][CONDITION/][CAMERA_]N.npy in "
+        "metres or .png of 16 bits, N = stamp in ns or index of the frame",
     )
     parser.add_argument(
         "--png-scale", type=float, default=256.0, help="value of a PNG at 1 m (default: 256)"

@@ -1,7 +1,7 @@
 """Conditions of a recording, as a person notes them: a YAML file of time ranges beside it.
 
 # night.mcap.conditions.yaml, or conditions.yaml inside a rosbag2 folder
-- {from: 0, to: 95.5, condition: day-clear}   # seconds since the recording began
+- {from: 0, to: 95.5, condition: day-clear}   # seconds since the camera's first image
 - {from: 95.5, condition: night}              # to the end
 """
 
@@ -23,7 +23,7 @@ FIELDS = {"from", "to", "condition"}
 
 @dataclasses.dataclass(frozen=True)
 class ConditionRange:
-    """One condition from `begin_s` on, up to but without `end_s`, since the recording began."""
+    """One condition from `begin_s` on, up to but without `end_s`, since the first image."""
 
     begin_s: float
     end_s: float
@@ -114,6 +114,6 @@ def condition_at(ranges: list[ConditionRange], seconds: float) -> str:
 
     Args:
         ranges: Of `load_ranges`.
-        seconds: Since the recording began.
+        seconds: Since the camera's first image.
     """
     return next((r.condition for r in ranges if r.begin_s <= seconds < r.end_s), "unknown")
