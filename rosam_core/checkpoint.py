@@ -27,6 +27,9 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     Args:
         path: Where; its folder exists.
         state: Tensors, numbers, text and containers of them.
+
+    Raises:
+        OSError: It cannot be written, such as for want of space.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -36,6 +39,11 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except RuntimeError as error:  # of torch's archive, while it closes what it could not write
+        if not isinstance(error.__context__, OSError):
+            raise
+        reason = error.__context__
+        raise OSError(reason.errno, reason.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

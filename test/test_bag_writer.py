@@ -1,5 +1,6 @@
 """Bags that we write, read back by rosbags' own reader and, where there is one, by ROS."""
 
+import resource
 import struct
 
 import numpy as np
@@ -195,6 +196,25 @@ def test_a_path_that_sqlite3_takes_for_another_is_refused(tmp_path, name):
     for path in (moved, moved / "whole.db3"):
         with pytest.raises(ValueError, match="rename that file or folder"):
             BagReader(path)
+
+
+@pytest.mark.parametrize("storage", NAMES)
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_nothing(tmp_path, storage):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # fails as a full disk does
+    try:
+        with pytest.raises(OSError, match=r"File too large|drive\.db3 could not be written: "):
+            write_depths(tmp_path / NAMES[storage], 40)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_depths(path, count):
+    depth = np.random.default_rng(0).random((100, 100)).astype(np.float32)
+    with BagWriter(path) as writer:
+        for index in range(count):
+            writer.write_depth("/depth", START_NS + index, "a", depth)
 
 
 def test_an_empty_bag_is_not_written(tmp_path):

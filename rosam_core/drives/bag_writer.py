@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +99,8 @@ class BagWriter:
         self._connections: dict[str, Any] = {}
         self._writer: Any = None
         try:
-            self._open(by_name is not None, compress)
+            with _disk_errors(self.path):
+                self._open(by_name is not None, compress)
         except BaseException:
             self.abort()
             raise
@@ -144,7 +147,8 @@ class BagWriter:
             self.abort()
             raise ValueError(f"nothing was written to {self.path}: the bag would be empty")
         try:
-            self._writer.close()
+            with _disk_errors(self.path):
+                self._writer.close()
             put_in_place(self._made, self._target)
         finally:
             self._writer = None
@@ -154,7 +158,8 @@ class BagWriter:
         """Removes what was written."""
         writer, self._writer = self._writer, None
         if self.storage != "ros1" and writer is not None:
-            writer.abort()
+            with contextlib.suppress(sqlite3.Error):  # on a full disk nothing can be taken back
+                writer.abort()
         elif writer is not None and writer.bio is not None:
             writer.bio.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -183,10 +188,13 @@ class BagWriter:
             else:
                 qos = [LATCHED] if latched else []
                 options = {"typestore": ros2_types(), "offered_qos_profiles": qos}
-            self._connections[topic] = self._writer.add_connection(topic, msgtype, **options)
+            with _disk_errors(self.path):
+                added = self._writer.add_connection(topic, msgtype, **options)
+            self._connections[topic] = added
         if self.storage == "ros1":
             cdr = _to_ros1(msgtype)(cdr)
-        self._writer.write(self._connections[topic], log_ns, cdr)
+        with _disk_errors(self.path):
+            self._writer.write(self._connections[topic], log_ns, cdr)
         self.message_count += 1
 
     def write(
@@ -254,6 +262,15 @@ class BagWriter:
         """Writes parent, child and float64[4,4] T_parent_child to `/tf` or `/tf_static`."""
         topic = "/tf_static" if static else "/tf"
         self.write(topic, bag_messages.transforms(stamp_ns, edges), stamp_ns, latched=static)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Makes what sqlite3 says of a full or failing disk the OSError that it is."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
 
 
 def encode_picture(rgb: UInt8, kind: str = "jpeg", quality: int = 92) -> bytes:
