@@ -1,12 +1,13 @@
 """A bag as a drive: frames in any order, lidar and poses in the camera's frame."""
 
 import pickle
+import struct
 
 import numpy as np
 import pytest
 from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey, moved, write_camera_bag
 
-from rosam_core.drives import bag_messages
+from rosam_core.drives import bag_messages, rosbag
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.rosbag import RosbagDrive
@@ -41,6 +42,33 @@ def test_lidar_is_moved_to_where_the_camera_was(tmp_path):
     assert RosbagDrive(tmp_path / "a.mcap", "/a/image", lidar_topic="")[0].lidar is None
     with pytest.raises(ValueError, match=r"no point clouds on /p: the bag has \['/points'\]"):
         RosbagDrive(tmp_path / "a.mcap", lidar_topic="/p")
+
+
+def without_chunks(path):
+    """Rewrites an MCAP as the preset fastwrite has it: its records one after the other."""
+    data, out, at = path.read_bytes(), b"\x89MCAP0\r\n", 8
+    while data[at] != 0x0F:  # the end of the data
+        (size,) = struct.unpack_from("<Q", data, at + 1)
+        body = data[at + 9 : at + 9 + size]
+        if data[at] == 0x01:
+            out += data[at : at + 9] + body
+        elif data[at] == 0x06:
+            out += body[40:]  # after times, size, CRC, no compression and size again
+        at += 9 + size
+    footer = b"\x02" + struct.pack("<QQQI", 20, 0, 0, 0)
+    path.write_bytes(out + b"\x0f" + struct.pack("<QI", 4, 0) + footer + data[:8])
+
+
+def test_a_large_bag_without_an_index_is_told(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "a.mcap"
+    write_camera_bag(path)
+    monkeypatch.setattr(rosbag, "MAX_UNINDEXED_BYTES", 10_000)
+    RosbagDrive(path)
+    assert not caplog.messages
+    without_chunks(path)
+    assert RosbagDrive(path)[2].stamp_ns == START_NS + 2 * STEP_NS
+    (told,) = caplog.messages
+    assert f"every frame reads all of {path} (0.0 GB), which has no index" in told
 
 
 def test_of_several_lidars_the_first_is_taken_with_a_warning(tmp_path, caplog):

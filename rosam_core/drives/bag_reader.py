@@ -209,6 +209,13 @@ class BagReader:
             self._reader.close()
             self._reader = None
 
+    @property
+    def unindexed_bytes(self) -> int:
+        """Size of MCAP files without an index of chunks: all of it is read for each look-up."""
+        storage = getattr(self._reader, "storage", None)
+        files = getattr(storage, "storages", [storage])
+        return sum(f.path.stat().st_size for f in files if getattr(f, "chunks", None) == [])
+
     def topics_of_type(self, *msgtypes: str) -> list[BagTopic]:
         """Returns the topics of any of these types, by name."""
         found = [topic for topic in self.topics.values() if topic.msgtype in msgtypes]

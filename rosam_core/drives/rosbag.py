@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 MAX_LIDAR_GAP_NS = 100_000_000
 """A scan further from the image than this is not attached to it."""
 
+MAX_UNINDEXED_BYTES = 1_000_000_000
+"""Above this, a bag without an index is so slow that it is told."""
+
 
 class RosbagDrive(Drive):
     """The frames of one camera of a bag.
@@ -107,6 +110,14 @@ class RosbagDrive(Drive):
                 self.name,
                 chosen,
                 ", ".join(lidars[1:]),
+            )
+        if bag.unindexed_bytes > MAX_UNINDEXED_BYTES:
+            logger.warning(
+                "%s: every frame reads all of %s (%.1f GB), which has no index of chunks, as with "
+                "the preset fastwrite: `ros2 bag convert` writes one that has",
+                self.name,
+                self.path,
+                bag.unindexed_bytes / 1e9,
             )
         self.stamps_ns, self._images = self._index(bag, topic.topic)
         self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
