@@ -57,6 +57,18 @@ def test_depth_is_metric_for_any_focal_length(tmp_path, capsys, bag, model):
     assert np.allclose(values, 2 * DEPTH_OF_100, rtol=1e-5)
 
 
+def test_the_output_is_compressed_on_demand(tmp_path, capsys, bag, model):
+    stamps = write_camera_bag(tmp_path / "in.mcap")
+    sizes = []
+    for more in ((), ("--compress",)):
+        out = tmp_path / f"out{len(more)}.mcap"
+        assert bag(capsys, "run", tmp_path / "in.mcap", "-o", out, "--model", model, *more)[0] == 0
+        assert list(pictures(out, "/front/depth/image")) == stamps
+        assert (b"zstd" in out.read_bytes()) == bool(more)
+        sizes.append(out.stat().st_size)
+    assert sizes[1] < sizes[0] / 2  # pictures of one grey
+
+
 def test_a_camera_without_info_needs_its_view(tmp_path, capsys, bag, model):
     source, out = tmp_path / "in.mcap", tmp_path / "out.mcap"
     (stamp,) = write_camera_bag(source, camera=None, frames=1)

@@ -204,6 +204,34 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_every_option_reaches_the_engines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Options] = []
+
+    def stop(tasks: object, frames: object, options: Options) -> None:
+        given.append(options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(module, "bench", stop)
+    words = ["bench", str(write_conv_model(tmp_path))]
+    assert main(words) == 1
+    words += ["--threads", "3", "--spinning", "--no-arena", "--runs", "4", "--turns", "2"]
+    words += ["--provider-option", "device_id=1", "--provider-option", "do_copy=0"]
+    assert main(words) == 1
+    assert given == [
+        Options(),
+        Options(
+            threads=3,
+            spinning=True,
+            turns=2,
+            runs=4,
+            arena=False,
+            provider_options={"device_id": "1", "do_copy": "0"},
+        ),
+    ]
+
+
 def test_figures_are_printed_even_if_the_plot_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

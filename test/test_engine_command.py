@@ -9,6 +9,7 @@ from engine_support import Nvidia, build, cache, finished, nvidia, rosam, tiny
 
 from rosam_core.cli import main
 from rosam_core.commands import engine
+from rosam_core.engines import tensorrt_build
 from rosam_core.engines.engine_cache import CARD, EngineKey, entries, read_plan
 
 __all__ = ["cache", "nvidia"]  # the fixtures
@@ -53,6 +54,30 @@ def test_build_list_verify_prune(tmp_path: Path) -> None:
     assert plan.exists()
     assert finished(rosam(cache, "prune"))[1].startswith("removed")
     assert entries(cache) == []
+
+
+def test_every_option_of_a_build_reaches_it(tmp_path: Path, monkeypatch, capsys) -> None:
+    given = []
+
+    def stop(model: Path, options: tensorrt_build.BuildOptions, *_: object) -> None:
+        given.append((model, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(tensorrt_build, "build_engine", stop)
+    words = ["engine", "build", "a.onnx", "--precision", "int8", "--batch", "6,1"]
+    words += ["--library", "tensorrt-rtx", "--compute-capability", "8.6,8.9", "--force"]
+    words += ["--cache", str(tmp_path / "c"), "--timing-cache", str(tmp_path / "t.bin")]
+    assert main(words) == main(["engine", "build", "a.onnx"]) == 1
+    options = tensorrt_build.BuildOptions(
+        precision="int8",
+        batches=(6, 1),
+        library="tensorrt-rtx",
+        capabilities=("8.6", "8.9"),
+        cache=tmp_path / "c",
+        timing_cache=tmp_path / "t.bin",
+        force=True,
+    )
+    assert given == [(Path("a.onnx"), options), (Path("a.onnx"), tensorrt_build.BuildOptions())]
 
 
 def test_prune_removes_other_versions(tmp_path: Path) -> None:

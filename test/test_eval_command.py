@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 from support import write_tiny_model
@@ -205,6 +206,33 @@ def test_between_lidar_points_boundaries_are_scored_on_demand(tmp_path, capsys, 
         assert not evaluate(capsys, *arguments, *more)[0]
         frame = json.loads(figures.read_text())["frames"][0]
         assert frame.get("boundaries", {}).get("kind") == kind
+
+
+def test_the_camera_height_that_is_stated_is_that_of_the_flat_ground(tmp_path, capsys, model):
+    write_bag(Sideways(), tmp_path / "a.mcap")
+    found = []
+    for more in ((), ("--camera-height", 0.5), ("--camera-height", 1)):
+        arguments = ("--model", model, "--drive", tmp_path / "a.mcap", "--json", *more)
+        code, out = evaluate(capsys, *arguments)
+        assert code == 0
+        (scores,) = json.loads(out.out)["conditions"].values()
+        found.append(scores.get("flat_ground", {}).get("abs_rel"))
+    assert found[0] is None  # a bag's poses do not say where the ground is
+    # The points are 12 m away, in row 26: 2.5 px below the axis the ground is at 12.8 or 25.6 m.
+    assert found[1:] == pytest.approx([12.8 / 12 - 1, 25.6 / 12 - 1], abs=1e-3)
+
+
+def test_predictions_in_16_bits_have_the_scale_that_is_stated(tmp_path, capsys):
+    write_drive(tmp_path / "a", ("day-clear",), frames=1)
+    (tmp_path / "depth").mkdir()
+    stored = np.full((HEIGHT, WIDTH), 1200, np.uint16)
+    cv2.imwrite(str(tmp_path / "depth" / "0.png"), stored)
+    arguments = ("--predictions", tmp_path / "depth", "--drive", tmp_path / "a", "--json")
+    for more, depth in (((), 1200 / 256), (("--png-scale", 100), 12.0)):
+        code, out = evaluate(capsys, *arguments, *more)
+        assert code == 0
+        metric = json.loads(out.out)["conditions"]["day-clear"]["metric"]
+        assert metric["abs_rel"] == pytest.approx(1 - depth / 12, abs=1e-6)
 
 
 @pytest.mark.parametrize("crop", ["garg", "eigen", None])

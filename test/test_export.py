@@ -39,7 +39,6 @@ def write_checkpoint(folder, name="light", drives="data/none", val="data/none"):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     state = {
-        "model": model.state_dict(),
         "ema": model.state_dict(),
         "step": 12,
         "commit": "abc",
@@ -258,6 +257,16 @@ def test_wrong_arguments(tmp_path, arguments, message):
     output = tmp_path / arguments.pop("output", "m.onnx")
     with pytest.raises(ValueError, match=message):
         export.export_checkpoint(checkpoint, output, **arguments)
+
+
+def test_what_the_card_is_to_say_reaches_it(monkeypatch, capsys):
+    def stop(*given):
+        raise ValueError(repr(given[2:]))
+
+    monkeypatch.setattr(export, "export_checkpoint", stop)
+    words = ["--size", "96x64", "--temperature", "2", "--name", "n", "--licence", "MIT"]
+    assert main(["export", "a.pt", "-o", "a.onnx", *words, "--training-data", "t"]) == 1
+    assert "((96, 64), 2.0, None, 'n', 'MIT', 't')" in capsys.readouterr().err
 
 
 def test_size_text():
