@@ -1,6 +1,7 @@
 """Transforms between frames, and points of any layout, worked out by hand."""
 
 import struct
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_mountings_that_are_repeated_on_tf_are_no_poses(tmp_path):
     assert tree.is_moving("camera")
     assert np.allclose(tree.lookup("base", "camera", 7_000_000_000), moved(x=1))
     assert tree.lookup("odom", "camera", 7_000_000_000) is None
+
+
+def test_a_transform_of_many_takes_little_memory():
+    tree = TransformTree()
+    tracemalloc.start()
+    for stamp in range(10_000):
+        tree.add("map", "base", moved(x=stamp), stamp)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 1_500_000
+    assert np.allclose(tree.lookup("map", "base", 7_000), moved(x=7_000))
 
 
 def test_interpolation_takes_the_short_way_round():

@@ -71,6 +71,18 @@ def test_a_large_bag_without_an_index_is_told(tmp_path, monkeypatch, caplog):
     assert f"every frame reads all of {path} (0.0 GB), which has no index" in told
 
 
+def test_cameras_of_a_bag_share_its_transforms(tmp_path):
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        for name in ("left", "right"):
+            writer.write_image(f"/{name}/image", START_NS, name, grey(1))
+            writer.write_camera_info(f"/{name}/camera_info", START_NS, name, CAMERA)
+        for index, edge in enumerate([("map", "left", moved()), ("map", "left", moved(x=1))]):
+            writer.write_transforms(START_NS + index * STEP_NS, [edge])
+    left, right = open_drives(tmp_path / "a.mcap")
+    assert left.transforms is right.transforms
+    assert (left[0].T_world_camera is None, right[0].T_world_camera is None) == (False, True)
+
+
 def test_of_several_lidars_the_first_is_taken_with_a_warning(tmp_path, caplog):
     with BagWriter(tmp_path / "a.mcap") as writer:
         writer.write_image("/a/image", START_NS, FRAME_ID, grey(1))

@@ -265,10 +265,15 @@ def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
         logger.warning("%s left out, a copy of another transport: --topic %s takes it", copy, copy)
     for problem in problems:
         logger.warning("left out %s", problem)
-    return [
-        RosbagDrive(path, camera.topic, stated, lidar_topic=options.lidar)
-        for camera, stated in usable
-    ]
+    drives: list[Drive] = []
+    transforms = None
+    for camera, stated in usable:
+        drive = RosbagDrive(
+            path, camera.topic, stated, lidar_topic=options.lidar, transforms=transforms
+        )
+        transforms = drive.transforms
+        drives.append(drive)
+    return drives
 
 
 def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:

@@ -62,6 +62,7 @@ class RosbagDrive(Drive):
         *,
         condition: str | None = None,
         lidar_topic: str | None = None,
+        transforms: TransformTree | None = None,
     ) -> None:
         """Indexes a camera of a bag.
 
@@ -73,6 +74,7 @@ class RosbagDrive(Drive):
                 beside the bag (`condition_ranges`), and is `unknown` without one.
             lidar_topic: Point clouds to attach; none if `""`. If None the first such topic, by
                 name, with a warning where there are several.
+            transforms: Those of the bag, if they are read already; its cameras share them.
 
         Raises:
             ValueError: No such camera, several to choose from, or no intrinsics.
@@ -124,7 +126,7 @@ class RosbagDrive(Drive):
         self._empty_scans: set[tuple[int, int]] = set()
         if chosen:
             self._lidar_stamps, self._lidars = self._index(bag, chosen, self._empty_scans)
-        self.transforms = TransformTree.of_bag(bag)
+        self.transforms = TransformTree.of_bag(bag) if transforms is None else transforms
 
     def __len__(self) -> int:
         """Returns the number of images."""
