@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey, moved, write_camera_bag
+from rosbags.rosbag2.reader import zstd
 
 from rosam_core.drives import bag_messages, rosbag
 from rosam_core.drives.bag_writer import BagWriter
@@ -69,6 +70,21 @@ def test_a_large_bag_without_an_index_is_told(tmp_path, monkeypatch, caplog):
     assert RosbagDrive(path)[2].stamp_ns == START_NS + 2 * STEP_NS
     (told,) = caplog.messages
     assert f"every frame reads all of {path} (0.0 GB), which has no index" in told
+
+
+def test_a_bag_that_every_process_unpacks_is_told(tmp_path, caplog):
+    path = tmp_path / "bag"
+    write_camera_bag(path, storage="sqlite3")
+    packed = zstd.compress((path / "bag.db3").read_bytes())
+    (path / "bag.db3.zstd").write_bytes(packed)
+    (path / "bag.db3").unlink()
+    meta = (path / "metadata.yaml").read_text().replace("bag.db3", "bag.db3.zstd")
+    for name, value in (("format", "zstd"), ("mode", "FILE")):
+        meta = meta.replace(f"compression_{name}: ''", f"compression_{name}: {value}")
+    (path / "metadata.yaml").write_text(meta)
+    assert RosbagDrive(path)[1].image.shape == (48, 64, 3)
+    (told,) = caplog.messages
+    assert f"every process that reads {path} unpacks all of it below" in told
 
 
 def test_cameras_of_a_bag_share_its_transforms(tmp_path):

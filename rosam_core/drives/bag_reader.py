@@ -216,6 +216,11 @@ class BagReader:
         files = getattr(storage, "storages", [storage])
         return sum(f.path.stat().st_size for f in files if getattr(f, "chunks", None) == [])
 
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether its files are compressed as a whole, and unpacked while it is open."""
+        return not self.is_ros1 and self._reader.compression_mode == "file"
+
     def topics_of_type(self, *msgtypes: str) -> list[BagTopic]:
         """Returns the topics of any of these types, by name."""
         found = [topic for topic in self.topics.values() if topic.msgtype in msgtypes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,7 @@ class RosbagDrive(Drive):
                 chosen,
                 ", ".join(lidars[1:]),
             )
-        if bag.unindexed_bytes > MAX_UNINDEXED_BYTES:
-            logger.warning(
-                "%s: every frame reads all of %s (%.1f GB), which has no index of chunks, as with "
-                "the preset fastwrite: `ros2 bag convert` writes one that has",
-                self.name,
-                self.path,
-                bag.unindexed_bytes / 1e9,
-            )
+        self._warn_if_slow(bag)
         self.stamps_ns, self._images = self._index(bag, topic.topic)
         self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
         self._empty_scans: set[tuple[int, int]] = set()
@@ -204,6 +198,24 @@ class RosbagDrive(Drive):
         if self._bag is None or self._process != os.getpid():
             self._bag, self._process = BagReader(self.path), os.getpid()
         return self._bag
+
+    def _warn_if_slow(self, bag: BagReader) -> None:
+        if bag.unindexed_bytes > MAX_UNINDEXED_BYTES:
+            logger.warning(
+                "%s: every frame reads all of %s (%.1f GB), which has no index of chunks, as with "
+                "the preset fastwrite: `ros2 bag convert` writes one that has",
+                self.name,
+                self.path,
+                bag.unindexed_bytes / 1e9,
+            )
+        if bag.is_unpacked:
+            logger.warning(
+                "%s: every process that reads %s unpacks all of it below %s, for it is compressed "
+                "file by file: `ros2 bag convert` writes one that is not",
+                self.name,
+                self.path,
+                tempfile.gettempdir(),
+            )
 
     def _index(
         self, bag: BagReader, topic: str, empty: set[tuple[int, int]] | None = None
