@@ -6,7 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey
+from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey, moved
 from robotcar_samples import START, use_small_images, write_shared, write_traversal
 from support import write_tiny_model
 from test_kitti import write_scan, write_sequence
@@ -256,7 +256,7 @@ def test_what_is_wrong_on_the_way_is_told_by_info_and_eval(tmp_path, capsys):
             ):
                 writer.write(name, message, START_NS + index * STEP_NS)
             if index < 3:
-                writer.write_transforms(stamp, [("map", FRAME_ID, np.eye(4))])
+                writer.write_transforms(stamp, [("map", FRAME_ID, moved(z=step))])
     assert main(["drive", "info", str(path)]) == 0
     said = capsys.readouterr().out
     assert [line for line in lines if line not in said.splitlines()] == []
