@@ -6,7 +6,7 @@ import statistics
 import threading
 from collections import deque
 
-QUICKER = 0.85
+QUICKER = 0.75
 """The network keeps up if a run takes at most this part of the time between two frames."""
 
 WINDOW = 30
