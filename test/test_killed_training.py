@@ -118,7 +118,7 @@ def test_a_killed_run_resumes_to_the_same_bits(place, tmp_path, recipe, moment, 
 
     one, other = (load_checkpoint(folder / "last.pt") for folder in (whole, killed))
     assert set(one["networks"]) == {"student", *(["pose"] if recipe == "self_supervised" else [])}
-    for name in ("networks", "ema", "optimizer", "rng", "step", "focal_range"):
+    for name in ("networks", "ema", "optimizer", "precision", "step", "focal_range"):
         assert _same(one[name], other[name]), name
     rows, again = (
         [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
