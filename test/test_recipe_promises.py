@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 import numpy as np
-from training_support import small_overrides, write_fake_drives
+from training_support import small_overrides, write_train_and_val
 
 from rosam_core.assembly import training_data
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint, student_facts
@@ -28,10 +28,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "training/recipes"
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drives")
-    write_fake_drives(folder / "train", drives=1, frames=3, seed=0)
-    write_fake_drives(folder / "val", drives=1, frames=2, seed=7)
-    return folder
+    return write_train_and_val(tmp_path_factory.mktemp("drives"), drives=1)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import yaml
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from training_support import small_overrides, write_fake_drives
+from training_support import small_overrides, write_train_and_val
 
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint
 from rosam_core.cli import main
@@ -34,10 +34,7 @@ SUPERVISED = ROOT / "training/recipes/pretrain_synthetic.yaml"
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drives")
-    write_fake_drives(folder / "train", drives=2, frames=3, seed=0)
-    write_fake_drives(folder / "val", drives=1, frames=2, seed=7)
-    return folder
+    return write_train_and_val(tmp_path_factory.mktemp("drives"))
 
 
 def small(drives, *overrides, recipe=SUPERVISED):

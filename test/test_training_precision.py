@@ -10,7 +10,7 @@ pytest.importorskip("lightning")
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.precision import MixedPrecision
 from test_trainer import same, small
-from training_support import write_fake_drives
+from training_support import write_train_and_val
 
 from rosam_core import trainer as trainer_module
 from rosam_core.checkpoint import load_checkpoint
@@ -21,10 +21,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drives")
-    write_fake_drives(folder / "train", drives=2, frames=3, seed=0)
-    write_fake_drives(folder / "val", drives=1, frames=2, seed=7)
-    return folder
+    return write_train_and_val(tmp_path_factory.mktemp("drives"))
 
 
 def in_16_bits(monkeypatch, scale):

@@ -59,6 +59,13 @@ def write_fake_drives(root: Path, drives: int = 2, frames: int = 3, seed: int = 
     return root
 
 
+def write_train_and_val(folder: Path, drives: int = 2) -> Path:
+    """Writes fake drives to train on and others to validate with; returns the folder."""
+    write_fake_drives(folder / "train", drives=drives, frames=3, seed=0)
+    write_fake_drives(folder / "val", drives=1, frames=2, seed=7)
+    return folder
+
+
 def forward(frame: int) -> np.ndarray:
     """Returns a pose half a metre farther along the optical axis with each frame."""
     pose = np.eye(4)
