@@ -39,7 +39,8 @@ IMAGE_TYPES = {
 }
 
 LOOK_S = 0.5
-"""With `image_transport` `auto`, what is published on the image topic is looked up this often."""
+"""With `image_transport` `auto`, what is published on the image topic is looked up this often,
+while no image comes."""
 
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Reliable, because Fast DDS loses best-effort messages above about 0.5 MB; newest only."""
@@ -172,7 +173,7 @@ class CameraStream:
         if parameters.image_transport == "auto":
             # Steady: a replay starts its /clock only when somebody listens to its images.
             clock = Clock(clock_type=ClockType.STEADY_TIME)
-            node.create_timer(LOOK_S, self._image_input.look_again, clock=clock)
+            node.create_timer(LOOK_S, self._look_for_images, clock=clock)
         create = node.create_publisher
         self._depth = create(Image, f"{prefix}depth/image", OUTPUT_QOS)
         self._depth_info = create(CameraInfo, f"{prefix}depth/camera_info", OUTPUT_QOS)
@@ -180,6 +181,10 @@ class CameraStream:
         self._confidence_info = create(CameraInfo, f"{prefix}confidence/camera_info", OUTPUT_QOS)
         self._color = create(Image, f"{prefix}depth/image_color", OUTPUT_QOS)
         self._points = create(PointCloud2, f"{prefix}points", OUTPUT_QOS)
+
+    def _look_for_images(self) -> None:
+        if time.monotonic() - self.statistics.last_in_s > LOOK_S:
+            self._image_input.look_again()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()

@@ -17,7 +17,7 @@ from pathlib import Path
 logger = logging.getLogger("rosam_core.engine_builder")
 
 NICENESS = 10
-"""The build gives way to the node, which shares its cores."""
+"""Added to the node's own: the build gives way to the node, which shares its cores."""
 
 # The folder one stands in is taken off the search path, as `scripts/depth_node` does it.
 _RUN = (
@@ -113,7 +113,8 @@ class EngineBuilder:
             self.problem, self._done = str(error), True
             return
         try:
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, min(own + NICENESS, 19))
         except (OSError, AttributeError) as error:
             logger.warning("the build runs at the node's own priority: %s", error)
         self._process = process

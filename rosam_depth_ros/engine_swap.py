@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +123,7 @@ class EngineSwap:
         self._loading: EngineRequest | None = None
         self._loader: threading.Thread | None = None
         self._refused_build = ""
+        self._looked_s = -math.inf
         self._is_asked_again = False
         self._asked: tuple[NodeParameters, EngineRequest, BuildOrder | None] | None = None
 
@@ -254,7 +256,12 @@ class EngineSwap:
             return True
         if self._serving is None:
             return time.monotonic() - failed.time_s > MODEL_RETRY_S
-        # Trying costs the frames of the engine that serves: only when there is something new.
+        # Trying costs the frames of the engine that serves: only when there is something new. That
+        # is not looked up for every frame.
+        now = time.monotonic()
+        if now - self._looked_s < MODEL_RETRY_S:
+            return False
+        self._looked_s = now
         return failed.files != _stamps(wanted)
 
     def _load(self, request: EngineRequest) -> None:

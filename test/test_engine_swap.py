@@ -137,7 +137,7 @@ def fake_gpu(monkeypatch, cache):
 
 def test_engine_is_built_beside_the_node_and_then_taken(model, client, tmp_path, monkeypatch):
     fake_gpu(monkeypatch, tmp_path / "engines")
-    monkeypatch.setenv("FAKE_BUILD_S", "1.5")
+    monkeypatch.setenv("FAKE_BUILD_S", "5")
     node = NodeProcess(
         tmp_path / "log",
         model=model,

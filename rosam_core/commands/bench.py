@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         from rosam_core.bench import Options, bench, subjects
     except ImportError as error:
         raise ValueError(
-            f"rosam bench needs the package {error.name}: in a checkout, pip install -c "
+            f"timing needs the package {error.name}: in a checkout, pip install -c "
             "constraints.txt '.[quantize]'"
         ) from error
     models = args.models or [default_model_path()]

@@ -82,7 +82,7 @@ class TransformTree:
         ROS 1 and some camera drivers repeat mountings on `/tf`, and those are no poses.
         """
         for child, motion in list(self._moving.items()):
-            if len(motion) > 1 and motion.is_none():
+            if len(motion) > 1 and motion.is_still():
                 del self._moving[child]
                 self._static.setdefault(child, motion.at(0)[1])
 
@@ -159,7 +159,7 @@ class _Motion:
         self._stamps.append(stamp_ns)
         self._values.frombytes(np.ascontiguousarray(T[:3], np.float64).tobytes())
 
-    def is_none(self) -> bool:
+    def is_still(self) -> bool:
         """Returns whether all are the same."""
         values = np.frombuffer(self._values).reshape(-1, 12)
         return bool(np.abs(values - values[0]).max() <= SAME)

@@ -57,7 +57,10 @@ class VideoFile:
         self.height, self.width = first.shape[:2]
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         if not 0 < self.fps < 1e4:
-            raise ValueError(f"{self.path} states {self.fps:g} frames/s: give it with --fps")
+            raise ValueError(
+                f"{self.path} states {self.fps:g} frames/s: make a folder of images, and give "
+                f"their rate with --fps (ffmpeg -i {self.path.name} frames/%06d.png)"
+            )
         self.count = self._count()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -136,12 +136,15 @@ def _refuse_others(jobs: Sequence[MapJob], source: RegionSource) -> None:
     for job in jobs:
         by_drive.setdefault(id(job.drive), []).append(job)
     for own in by_drive.values():
-        for order in (own, own[::-1]):
-            _refuse_other(order, source)
+        if _refuse_other(own, source):
+            _refuse_other(own[::-1], source)
 
 
-def _refuse_other(jobs: Sequence[MapJob], source: RegionSource) -> None:
-    """Compares the first map that is there, and whose frame is readable, with its image."""
+def _refuse_other(jobs: Sequence[MapJob], source: RegionSource) -> bool:
+    """Compares the first map that is there, and whose frame is readable, with its image.
+
+    Returns whether there is one.
+    """
     for job in jobs:
         record = read_record(job.path)
         if record is None:
@@ -158,7 +161,8 @@ def _refuse_other(jobs: Sequence[MapJob], source: RegionSource) -> None:
                 f"{job.drive.name}: give another drive of that name another OUT; if the images "
                 "of this drive changed, --recheck makes their maps again"
             )
-        return
+        return True
+    return False
 
 
 def _make(job: MapJob, source: RegionSource, tally: Tally, recheck: bool) -> None:
