@@ -48,17 +48,16 @@ def main() -> int:
 def measure(args: argparse.Namespace, out: Path) -> dict:
     """Returns the figures by condition and whether every target is met."""
     from rosam_core.engines.registry import default_model_path, load_engine
-    from rosam_core.evaluation.predictions import ModelPredictions
+    from rosam_core.evaluation.predictions import ModelPredictions, scoring_pipeline
     from rosam_core.evaluation.protocol import score_drives
     from rosam_core.evaluation.scoring import FLAT_GROUND_CAP_M, by_condition, finite
-    from rosam_core.runtime.pipeline import DepthPipeline
 
     render = [sys.executable, "-m", "rosam_core.cli", "synth", "--out", str(out)]
     render += ["--drives", str(args.drives), "--frames", str(args.frames), "--fps", "1"]
     render += ["--conditions", ",".join(TARGETS), "--seed", str(FIRST_SEED)]
     subprocess.run(render, check=True, stdout=sys.stderr)
     engine = load_engine(args.model or default_model_path(), "onnx-cpu", args.threads)
-    found = score_drives(ModelPredictions(DepthPipeline(engine)), out, kind="synthetic")
+    found = score_drives(ModelPredictions(scoring_pipeline(engine)), out, kind="synthetic")
     if found.skipped:
         raise SystemExit(f"{len(found.skipped)} frames could not be read: {found.skipped[0]}")
     summaries = by_condition(found.scores)

@@ -85,12 +85,11 @@ def shares(bag: Path, model: Path | None, everything: bool) -> dict[str, Any]:
     from rosam_core.evaluation import protocol, scoring
     from rosam_core.evaluation.flicker import FlickerMeter
     from rosam_core.evaluation.ground_truth import GroundTruth
-    from rosam_core.evaluation.predictions import ModelPredictions
-    from rosam_core.runtime.pipeline import DepthPipeline
+    from rosam_core.evaluation.predictions import ModelPredictions, scoring_pipeline
 
     cv2.setNumThreads(1)  # `thread_time` sees the work of this thread only
     with contextlib.closing(load_engine(model or default_model_path(), threads=1)) as engine:
-        pipeline = DepthPipeline(engine)
+        pipeline = scoring_pipeline(engine)
         kind = find_kind(bag)
         drives = open_drives(bag, kind)
 

@@ -50,13 +50,13 @@ def measure(args: argparse.Namespace, root: Path) -> dict:
     from rosam_core.drives.nuscenes import NuscenesDrive
     from rosam_core.engines.registry import default_model_path, load_engine
     from rosam_core.evaluation.pictures import contact_sheet, encode_png, side_by_side
+    from rosam_core.evaluation.predictions import scoring_pipeline
     from rosam_core.evaluation.report import Example, example_panels
     from rosam_core.evaluation.scoring import camera_height, finite, frame_truth, score_image
     from rosam_core.evaluation.scoring import summarise as summary_of
-    from rosam_core.runtime.pipeline import DepthPipeline
 
     engine = load_engine(args.model or default_model_path(), "onnx-cpu", args.threads)
-    pipeline = DepthPipeline(engine)
+    pipeline = scoring_pipeline(engine)
     drive = NuscenesDrive(root)
     scores, rows, pictures = [], [], []
     for frame in drive:

@@ -103,6 +103,46 @@ def test_every_condition_is_scored_by_hand(tmp_path, capsys, model):
     assert report["sha256"]
 
 
+def write_picture_of_two_levels(folder):
+    """Half of it is 5 m away, of level 80; the other 11 m, of level 200."""
+    write_drive(folder, ("day-clear",), frames=1)
+    image = np.full((HEIGHT, WIDTH, 3), 80, np.uint8)
+    truth = np.full((HEIGHT, WIDTH), 5, np.float32)
+    image[:, WIDTH // 2 :], truth[:, WIDTH // 2 :] = 200, 11
+    (folder / "images" / "day-clear" / "000000.png").write_bytes(disk.encode_image(image, ".png"))
+    (folder / "depth" / "000000.png").write_bytes(disk.encode_depth(truth))
+    return folder
+
+
+def test_median_scaling_comes_before_every_range(tmp_path, capsys):
+    # The network says 10 and 22 m: twice the truth, and right once scaled, whatever its card
+    # says about how far it sees.
+    model = write_tiny_model(tmp_path / "model", WIDTH, HEIGHT, max_depth_m=15.0)
+    drive = write_picture_of_two_levels(tmp_path / "drive")
+    code, out = evaluate(capsys, "--model", model, "--drive", drive, "--json")
+    assert code == 0
+    day = json.loads(out.out)["conditions"]["day-clear"]
+    assert day["median_scaled"]["abs_rel"] == pytest.approx(0, abs=1e-3)
+    assert day["metric"]["abs_rel"] == pytest.approx(1, abs=1e-3)
+
+
+def test_resize_is_what_is_asked_for(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "model", WIDTH, WIDTH)
+    drive = write_picture_of_two_levels(tmp_path / "drive")
+
+    def figures(*more):
+        code, out = evaluate(capsys, "--model", model, "--drive", drive, "--json", *more)
+        assert code == 0
+        return json.loads(out.out)
+
+    assert "resize" not in figures()
+    shares = {mode: figures("--resize", mode) for mode in ("letterbox", "stretch", "crop")}
+    assert shares["stretch"]["resize"] == "stretch"
+    covered = {k: v["conditions"]["day-clear"]["metric"]["coverage"] for k, v in shares.items()}
+    # A square cut out of 64x48 has 48 of its 64 columns.
+    assert covered == pytest.approx({"letterbox": 1, "stretch": 1, "crop": 48 / 64})
+
+
 def test_table_names_its_protocol_and_both_scalings(tmp_path, capsys, model):
     write_drive(tmp_path / "a")
     figures = tmp_path / "new" / "figures.json"

@@ -262,7 +262,11 @@ def test_flip_adds_its_rows(two, capsys):
     ("arguments", "message"),
     [
         ((), "nothing to score: name a drive with --drive"),
-        (("--drive", "x", "--predictions", "y", "--flip"), "--flip have no meaning"),
+        (("--drive", "x", "--predictions", "y", "--flip"), "--flip and --resize have no meaning"),
+        (
+            ("--drive", "x", "--predictions", "y", "--resize", "crop"),
+            "--predictions scores files, so --model",
+        ),
         (("--drive", "x", "--report", "."), "is a folder: name a file"),
         (("compare", "no.json", "no.json"), "no evaluation at no.json"),
     ],

@@ -315,7 +315,8 @@ def test_a_table_says_which_truth_it_used(traversal, tmp_path, capsys, truth, ab
         path.parent.mkdir(exist_ok=True)
         np.save(path, np.full((40, 64), 18.0, np.float32))
     arguments = ["eval", "--drive", str(traversal), "--predictions", str(tmp_path / "depth")]
-    assert cli.main([*arguments, "--robotcar-truth", truth, "--max-depth", "50"]) == 0
+    assert cli.main([*arguments, "--robotcar-truth", truth]) == 0
     printed = capsys.readouterr().out
+    assert "truth 0.1 to 50 m" in printed
     assert f"truth: RobotCar lidar, {truth}, +-4 s" in printed
     assert abs_rel in printed

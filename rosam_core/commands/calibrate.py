@@ -16,6 +16,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.eval import add_resize_argument
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--dry-run", action="store_true", help="only say what would be written")
     add("--threads", type=int, default=0, help="of the engine; 0 = one per core")
+    add_resize_argument(parser)
     add("--json", action="store_true", help="print the figures as JSON")
     add_source_arguments(parser)
     add_view_arguments(parser)
@@ -83,9 +85,9 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
     from rosam_core.drives.opening import find_kind, open_drives
     from rosam_core.engines.registry import load_engine
     from rosam_core.evaluation.ground_truth import GroundTruth
+    from rosam_core.evaluation.predictions import scoring_pipeline
     from rosam_core.evaluation.protocol import truth_options
     from rosam_core.recalibrate import recalibrate
-    from rosam_core.runtime.pipeline import DepthPipeline
 
     kind = find_kind(args.drive) if args.kind == "auto" else args.kind
     drives = open_drives(args.drive, kind, args.condition or (), drive_options(args))
@@ -104,7 +106,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
         places = [places[i] for i in sorted(chosen)]
     engine = load_engine(model, "onnx-cpu", args.threads)
     try:
-        pipeline, card = DepthPipeline(engine), engine.card
+        pipeline, card = scoring_pipeline(engine, args.resize), engine.card
         with tqdm(places, unit="frame", disable=None, file=sys.stderr) as bar:
             outcomes, images, skipped = outcomes_on_drives(
                 lambda frame: pipeline.predict(frame.image, frame.camera),

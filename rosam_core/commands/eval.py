@@ -15,6 +15,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.runtime.preprocess import RESIZE_MODES
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         "--condition", action="append", choices=CONDITIONS, help="only this one; may be repeated"
     )
     parser.add_argument("--min-depth", type=float, default=0.1, help="scored from here [m]")
-    parser.add_argument("--max-depth", type=float, default=80.0, help="scored up to here [m]")
+    parser.add_argument(
+        "--max-depth",
+        type=float,
+        help="scored up to here [m] (default: 50 for RobotCar, as published, 80 for the others)",
+    )
     parser.add_argument(
         "--crop",
         choices=("garg", "eigen", "none"),
@@ -97,6 +102,7 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         help="where there is no exact depth, too, measure how depth changes between frames",
     )
     parser.add_argument("--flip", action="store_true", help="measure flip post-processing as well")
+    add_resize_argument(parser)
     parser.add_argument(
         "--median", action="store_true", help="print only the median-scaled figures"
     )
@@ -118,6 +124,17 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resize_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds how images reach the network's size, which `rosam calibrate` needs too."""
+    parser.add_argument(
+        "--resize",
+        choices=RESIZE_MODES,
+        default=RESIZE_MODES[0],
+        help="how an image of another shape reaches the network: with black borders, stretched as "
+        "published figures have it, or cut (default: letterbox)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs `rosam eval`."""
     if args.action == "compare":
@@ -129,8 +146,10 @@ def run(args: argparse.Namespace) -> int:
 
 def run_score(args: argparse.Namespace) -> int:
     """Scores `args.drive`, a drive of `args.kind`."""
-    if args.predictions and (args.model or args.flip):
-        raise ValueError("--predictions scores files, so --model and --flip have no meaning")
+    if args.predictions and (args.model or args.flip or args.resize != RESIZE_MODES[0]):
+        raise ValueError(
+            "--predictions scores files, so --model, --flip and --resize have no meaning"
+        )
     for path in (args.report, args.json if args.json != "-" else None):
         if path is not None and Path(path).is_dir():
             raise ValueError(f"{path} is a folder: name a file")
@@ -141,15 +160,17 @@ def run_score(args: argparse.Namespace) -> int:
         about = {"predictions": str(args.predictions), "files": len(saved.files)}
         return _score(args, saved, args.predictions.name, about)
     from rosam_core.engines.registry import default_model_path, load_engine
-    from rosam_core.evaluation.predictions import ModelPredictions
-    from rosam_core.runtime.pipeline import DepthPipeline
+    from rosam_core.evaluation.predictions import ModelPredictions, scoring_pipeline
 
     model = args.model or default_model_path()
     engine = load_engine(model, engine=args.engine, threads=args.threads)
     try:
         card = engine.card
         about = {"model": card.name, "sha256": card.sha256, "engine": engine.name}
-        return _score(args, ModelPredictions(DepthPipeline(engine), args.flip), card.name, about)
+        if args.resize != RESIZE_MODES[0]:
+            about["resize"] = args.resize
+        predict = ModelPredictions(scoring_pipeline(engine, args.resize), args.flip)
+        return _score(args, predict, card.name, about)
     finally:
         engine.close()
 
@@ -162,11 +183,13 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
     from rosam_core.evaluation.ego_vehicle import VehicleBox, read_ego_mask
     from rosam_core.evaluation.flicker import flicker_rows
     from rosam_core.evaluation.ground_truth import GroundTruth
-    from rosam_core.evaluation.protocol import score_drives, truth_options
+    from rosam_core.evaluation.protocol import farthest_m, score_drives, truth_options
     from rosam_core.evaluation.scoring import by_condition, finite, format_table, table_rows
 
     drives = open_drives(args.drive, args.kind, args.condition or (), drive_options(args))
     kind = find_kind(args.drive) if args.kind == "auto" else args.kind
+    if args.max_depth is None:
+        args.max_depth = farthest_m(kind)
     ground_truth = GroundTruth(
         truth_options(kind, args.ground_truth, args.vehicle_box and VehicleBox(*args.vehicle_box)),
         args.truth_cache,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from rosam_core.engines.base import DepthEngine
 from rosam_core.evaluation.flip import predict_with_flip
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction, Float32, Frame
@@ -18,11 +20,24 @@ STRETCH = 1.05
 """A map whose proportions differ more than this from its image's may be a crop of it."""
 
 
+def scoring_pipeline(engine: DepthEngine, resize: str = "letterbox") -> DepthPipeline:
+    """Returns a pipeline that leaves far depth as the network says it.
+
+    The card's range is not applied: median scaling comes before the range that is scored, and
+    what is +Inf no scale brings back.
+
+    Args:
+        engine: Runs the network.
+        resize: One of `preprocess.RESIZE_MODES`.
+    """
+    return DepthPipeline(engine, resize=resize, max_depth_m=math.inf)
+
+
 class ModelPredictions:
     """Depth from a model."""
 
     def __init__(self, pipeline: DepthPipeline, flip: bool = False) -> None:
-        """Args: the pipeline, and whether to measure flip post-processing too."""
+        """Args: one of `scoring_pipeline`, and whether to measure flip post-processing too."""
         self.pipeline, self.flip = pipeline, flip
 
     def __call__(

@@ -85,6 +85,15 @@ def truth_options(
     return TruthOptions(mode, "floor" if is_published else "nearest", vehicle=vehicle)
 
 
+def farthest_m(kind: str) -> float:
+    """Returns up to where published figures of a kind of drive score depth [m].
+
+    Args:
+        kind: One of `KINDS`.
+    """
+    return 50.0 if kind == "robotcar" else 80.0  # METHODS section 5
+
+
 def score_drives(
     predict: Predict,
     path: Path,

@@ -47,7 +47,7 @@ class DepthPipeline:
             resize: One of `preprocess.RESIZE_MODES`.
             output_size: One of `OUTPUT_SIZES`.
             min_confidence: Depth below this confidence is NaN, in [0, 1].
-            max_depth_m: Depth beyond this is +Inf [m]; None takes the card's.
+            max_depth_m: Depth beyond this is +Inf [m], `math.inf` for none; None takes the card's.
 
         Raises:
             ValueError: A setting is outside its range.
