@@ -184,8 +184,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("option", "name", "message"),
     [
         ("--plot", "a.txt", r"name a \.png, or one of"),
-        ("--plot", "absent/a.png", "there is no folder"),
-        ("--json", "absent/a.json", "there is no folder"),
+        ("--plot", "file/a.png", r"--plot .*file/a\.png cannot be written"),
+        ("--json", "file/a.json", r"--json .*file/a\.json cannot be written"),
         ("--json", ".", "is a folder: name a file in it"),
     ],
 )
@@ -200,6 +200,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(module, "bench", lambda *_: pytest.fail("it was run"))
     model = write_conv_model(tmp_path)
+    (tmp_path / "file").touch()
     assert main(["bench", str(model), option, str(tmp_path / name)]) == 1
     assert re.search(message, capsys.readouterr().err)
 

@@ -14,6 +14,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.outputs import check_drawing, check_outputs
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.registry import ENGINES, default_model_path, provider_options
 from rosam_core.types import ModelCard, UInt8
@@ -118,17 +119,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Refuses files that could not be written: minutes before they are."""
-    files = {"--json": None if args.json in (None, "-") else Path(args.json), "--plot": args.plot}
-    for option, path in files.items():
-        if path is not None and path.is_dir():
-            raise ValueError(f"{option} {path} is a folder: name a file in it")
-        if path is not None and not path.parent.is_dir():
-            raise FileNotFoundError(f"{option} {path}: there is no folder {path.parent}")
+    check_outputs({"--json": args.json, "--plot": args.plot})
     if args.plot:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-        except ImportError as error:
-            raise ValueError("--plot needs matplotlib: `pip install matplotlib`") from error
+        check_drawing("--plot")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
         kinds = FigureCanvasAgg.get_supported_filetypes()
         if args.plot.suffix.lower().removeprefix(".") not in kinds:
             raise ValueError(f"--plot {args.plot}: name a .png, or one of {', '.join(kinds)}")

@@ -15,6 +15,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.outputs import check_drawing, check_outputs
 from rosam_core.runtime.preprocess import RESIZE_MODES
 from rosam_core.types import CONDITIONS
 
@@ -150,9 +151,9 @@ def run_score(args: argparse.Namespace) -> int:
         raise ValueError(
             "--predictions scores files, so --model, --flip and --resize have no meaning"
         )
-    for path in (args.report, args.json if args.json != "-" else None):
-        if path is not None and Path(path).is_dir():
-            raise ValueError(f"{path} is a folder: name a file")
+    check_outputs({"--json": args.json, "--report": args.report})
+    if args.report:
+        check_drawing("--report")
     if args.predictions:
         from rosam_core.evaluation.predictions import SavedPredictions
 
@@ -258,14 +259,14 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
         print(f"skipped {line}")
     if len(found.skipped) > 5:
         print(f"... {len(found.skipped)} frames skipped in all")
-    if args.json:
-        path = Path(args.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(finite({**report, "frames": frame_rows(found.scores)}), indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
-    if args.report:
-        _write_page(args, found, result, predict, name, about)
-        print(f"report: {args.report}")
+    try:
+        if args.json:
+            text = json.dumps(finite({**report, "frames": frame_rows(found.scores)}), indent=1)
+            Path(args.json).write_text(text + "\n", encoding="utf-8")
+    finally:  # hours of scores are not lost because one of the files cannot be written after all
+        if args.report:
+            _write_page(args, found, result, predict, name, about)
+            print(f"report: {args.report}")
     return 0
 
 
