@@ -4,9 +4,11 @@ With `build_only:=true` it builds the TensorRT engine of the model instead, and 
 """
 
 import os
+import re
 import shlex
 from pathlib import Path
 
+import yaml
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -45,7 +47,7 @@ ARGUMENTS = {
     "build_only": (
         "false",
         "true: start no node, only build the TensorRT engine of the model, and end; with status 1 "
-        "if that is not possible.",
+        "if that is not possible. model, cameras and build_options are those of params_file, too.",
     ),
     "build_options": ("", "Options of `rosam engine build` for both, such as --precision fp32."),
     "threads": ("0", "Threads of the engine; 0: one per core."),
@@ -114,8 +116,45 @@ def remappings(value):
     return pairs
 
 
+def sections(tree, node=""):
+    """Yields the nodes that a params file names, such as /** or /front/depth_node, and theirs."""
+    for key, below in tree.items():
+        if isinstance(below, dict) and key == "ros__parameters":
+            yield node, below
+        elif isinstance(below, dict):
+            yield from sections(below, f"{node}/{str(key).strip('/')}")
+
+
+def of_params_file(path, node):
+    """Returns the parameters that a params file has for a node, as ROS reads it: the last wins."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        words = " ".join(str(error).split())
+        raise ValueError(f"params_file:={path} cannot be read: {words}") from error
+    named = list(sections(tree)) if isinstance(tree, dict) else []
+    if not named:
+        raise ValueError(f"params_file:={path} has no ros__parameters: see config/depth.yaml")
+    found = {}
+    for name, parameters in named:
+        pattern = re.escape(name).replace(r"/\*\*", r"(/\w+)*").replace(r"/\*", r"/\w+")
+        found.update(parameters if re.fullmatch(pattern, node) else {})
+    return found
+
+
 def build(value):
     """Returns the actions that build an engine and end the launch, with status 1 if it fails."""
+    if value["params_file"]:
+        node = re.sub("/+", "/", f"/{value['namespace']}/{value['name']}")
+        stated = of_params_file(value["params_file"], node)
+        for name in ("model", "cameras", "build_options"):
+            if value[name] == ARGUMENTS[name][0] and name in stated:
+                value[name] = stated[name]
+                if not isinstance(value[name], str):
+                    raise ValueError(
+                        f"{name} in {value['params_file']} is no text, but a "
+                        f"{type(value[name]).__name__}"
+                    )
     cameras = len(value["cameras"].split(","))
     arguments = ["engine", "build", *([value["model"]] if value["model"] else [])]
     arguments += ["--batch", "1" if cameras == 1 else f"1,{cameras}"]

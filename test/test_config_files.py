@@ -85,13 +85,14 @@ def launch_namespace(repository, name="depth.launch.py"):
     ]
     actions = ("IncludeLaunchDescription", "PythonLaunchDescriptionSource", "Node", "Shutdown")
     actions += ("RegisterEventHandler", "OnProcessExit", "SetEnvironmentVariable")
+    actions += ("ExecuteProcess", "ExecutableInPackage")
     namespace = dict.fromkeys(actions, recorded)
     namespace |= {"__file__": str(path), "LaunchConfiguration": Configuration}
     exec(compile(tree, name, "exec"), namespace)
     return namespace
 
 
-def started(namespace, **given):
+def started(namespace, /, **given):
     """The actions of a launch file, and those of them that are nodes."""
     values = {name: default for name, (default, _) in namespace["ARGUMENTS"].items()}
     assert set(given) <= set(values)
@@ -153,6 +154,60 @@ def test_the_params_file_decides_about_what_is_not_given(repository):
     assert node["remappings"] == [("image", "/a/image"), ("camera_info", "/a/camera_info")]
     (node,) = started(namespace, params_file="p.yaml")[1]
     assert node["parameters"] == ["p.yaml"]
+
+
+PARAMS = """
+/**:
+  ros__parameters: {model: all.onnx, cameras: "front, left"}
+other_node:
+  ros__parameters: {model: other.onnx}
+depth_node:
+  ros__parameters: {build_options: --precision fp32}
+robot:
+  depth_node:
+    ros__parameters: {model: robot.onnx, build_options: --precision int8}
+/*/rear_node:
+  ros__parameters: {model: rear.onnx, cameras: ""}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ({}, "all.onnx --batch 1,2 --precision fp32"),
+        ({"model": "given.onnx"}, "given.onnx --batch 1,2 --precision fp32"),
+        ({"cameras": "a,b,c"}, "all.onnx --batch 1,3 --precision fp32"),
+        ({"build_options": "--precision fp16"}, "all.onnx --batch 1,2 --precision fp16"),
+        ({"namespace": "/robot/"}, "robot.onnx --batch 1,2 --precision int8"),
+        ({"namespace": "robot", "name": "rear_node"}, "rear.onnx --batch 1"),
+        ({"name": "rear_node"}, "all.onnx --batch 1,2"),
+    ],
+)
+def test_only_what_the_params_file_says_is_built(repository, tmp_path, given, command):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    namespace = launch_namespace(repository)
+    actions = started(namespace, build_only="true", params_file=str(path), **given)[0]
+    assert actions[-1]["cmd"][1:] == ["engine", "build", *command.split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read: .*No such file"),
+        ("a: [", "cannot be read: while parsing"),
+        ("", "has no ros__parameters"),
+        ("model: a.onnx", "has no ros__parameters"),
+        ("/**: {ros__parameters: {cameras: [a, b]}}", "cameras in .*params.yaml is no text"),
+    ],
+)
+def test_no_engine_is_built_from_a_params_file_that_is_none(repository, tmp_path, text, words):
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        started(launch_namespace(repository), build_only="true", params_file=str(path))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
