@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rosam_core.drives.base import Drive
     from rosam_core.drives.training_samples import ValidationSamples
     from rosam_core.evaluation.ground_truth import GroundTruth
+
+logger = logging.getLogger(__name__)
 
 LOG_RATIO = math.log(1.25)
 PIXELS_PER_IMAGE = 2000
@@ -104,6 +107,14 @@ def fit_to_outcomes(
         correct: bool[n], the depth was within 25 %.
     """
     temperature = calibration.fit_temperature(confidence, correct)
+    ends = calibration.LOWEST_TEMPERATURE, calibration.HIGHEST_TEMPERATURE
+    if not 1.01 * ends[0] < temperature < ends[1] / 1.01:
+        logger.warning(
+            "the factor of b that fits best, %.3g, is an end of what is tried: %.0f %% of these "
+            "depths are within 25 %% of the truth, so a confidence says little here",
+            temperature,
+            100 * np.mean(correct),
+        )
     return judged(confidence, correct, temperature)
 
 

@@ -17,6 +17,9 @@ from rosam_core.types import ModelCard, card_path
 
 FORMAT = "rosam-checkpoint-1"
 
+WEIGHT_PREFIX = "student."
+"""How the names of weights in an exported model start."""
+
 LICENCE = "Apache-2.0"
 """Of weights that were trained here, from nothing or from weights under the same licence."""
 
@@ -157,11 +160,12 @@ def _weights_of_onnx(path: Path) -> dict[str, torch.Tensor]:
         model = onnx.load(str(path))
     except DecodeError as error:
         raise ValueError(f"{path} is not an ONNX file, or truncated") from error
-    prefix = "student."
     return {
-        tensor.name[len(prefix) :]: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        tensor.name.removeprefix(WEIGHT_PREFIX): torch.from_numpy(
+            onnx.numpy_helper.to_array(tensor).copy()
+        )
         for tensor in model.graph.initializer
-        if tensor.name.startswith(prefix)
+        if tensor.name.startswith(WEIGHT_PREFIX)
     }
 
 

@@ -20,7 +20,12 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from rosam_core.checkpoint import LICENCE, load_checkpoint, load_student_weights
+from rosam_core.checkpoint import (
+    LICENCE,
+    WEIGHT_PREFIX,
+    load_checkpoint,
+    load_student_weights,
+)
 from rosam_core.config import from_mapping
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.model_files import replaced_model
@@ -194,8 +199,8 @@ def export_checkpoint(
     width, height = size or (data.width, data.height)
     if width % 32 or height % 32 or min(width, height) < 64:
         raise ValueError(f"network size must be multiples of 32, at least 64: {width}x{height}")
-    if not 0.05 <= temperature <= 20:
-        raise ValueError(f"confidence temperature must be in [0.05, 20], got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"confidence temperature must be positive, got {temperature}")
     with replaced_model(output) as temporary:
         write_onnx(DeployedStudent(trained.student, temperature), temporary, (width, height))
         checks = compare_with_torch(
@@ -267,10 +272,27 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
             verbose=False,
         )
         graph = onnxscript.ir.load(path)
-        onnxscript.optimizer.fold_constants(graph)
+        onnxscript.optimizer.fold_constants(graph, should_fold=_keep_weights)
         onnxscript.optimizer.remove_unused_nodes(graph)
         onnxscript.ir.save(graph, path)
+    _forget_where_it_was_made(path)
     onnx.checker.check_model(str(path))
+
+
+def _forget_where_it_was_made(path: Path) -> None:
+    """Takes the exporter's notes off a file: they name the folders of the code, line by line."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    values = (*graph.input, *graph.value_info, *graph.output, *graph.initializer)
+    for noted in (model, graph, *graph.node, *values):
+        del noted.metadata_props[:]
+    onnx.save(model, str(path))
+
+
+def _keep_weights(node: onnxscript.ir.Node) -> bool | None:
+    """Returns that no operation on a weight is folded, or its name would go; None: as ever."""
+    names = [value.name for value in node.inputs if value is not None and value.is_initializer()]
+    return False if any(str(name).startswith(WEIGHT_PREFIX) for name in names) else None
 
 
 def compare_with_torch(

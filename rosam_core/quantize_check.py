@@ -84,7 +84,8 @@ def spread(places: Sequence[Place], count: int) -> list[Place]:
 def hold_out(places: Sequence[Place]) -> tuple[list[Place], list[Place]]:
     """Splits frames of drives into a part to calibrate with and a quarter to check on.
 
-    Whole recordings are held out where there are four or more; else the end of each.
+    Whole recordings are held out where there are four or more. Of a condition that none of them
+    shows, and where there are fewer, it is the end of each recording in each condition.
 
     Args:
         places: In the order of the drives.
@@ -97,18 +98,23 @@ def hold_out(places: Sequence[Place]) -> tuple[list[Place], list[Place]]:
             f"only {len(places)} frames to calibrate with and to check on: give more, or others "
             "with --check"
         )
-    scenes = sorted({drive.scene(index) for drive, index in places})
-    if len(scenes) >= 4:
-        held = set(scenes[3::4])
-        own = [place for place in places if place[0].scene(place[1]) not in held]
-        return own, [place for place in places if place[0].scene(place[1]) in held]
-    own, rest = [], []
-    for scene in scenes:
-        mine = [place for place in places if place[0].scene(place[1]) == scene]
-        first = max(1, len(mine) * 3 // 4)
-        own += mine[:first]
-        rest += mine[first:]
-    return own, rest
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, (drive, index) in enumerate(places):
+        key = (drive.scene(index), drive.glance(index).condition)
+        groups.setdefault(key, []).append(number)
+    scenes = sorted({scene for scene, _ in groups})
+    held = set(scenes[3::4])
+    shown = {condition for scene, condition in groups if scene in held}
+    rest: set[int] = set()
+    for (scene, condition), mine in groups.items():
+        if scene in held:
+            rest.update(mine)
+        elif condition not in shown:
+            rest.update(mine[max(1, len(mine) * 3 // 4) :])
+    if not rest:  # every condition of every recording has but one frame
+        rest.update(range(len(places) * 3 // 4, len(places)))
+    own = [place for number, place in enumerate(places) if number not in rest]
+    return own, [places[number] for number in sorted(rest)]
 
 
 def read_frames(places: Sequence[Place], card: ModelCard, what: str = "frames") -> UInt8:

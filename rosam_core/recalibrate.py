@@ -54,8 +54,10 @@ def recalibrate(model: Path, factor: float, output: Path, results: Mapping[str, 
             for name, section in card.results.items()
             if not (isinstance(section, Mapping) and "sha256" in section)
         }
+        is_another = output.resolve() != model.resolve()
         updated = dataclasses.replace(
             card,
+            name=output.stem if is_another else card.name,
             confidence_temperature=card.confidence_temperature * factor,
             sha256=file_sha256(temporary),
             results={**kept, "calibration": dict(results)},

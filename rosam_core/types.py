@@ -246,6 +246,14 @@ class ModelCard:
         )
         if unknown or missing:
             raise ValueError(f"model card {path}: missing {missing}, unknown {unknown} fields")
+        results = values.get("results", {})
+        if not isinstance(results, dict) or not isinstance(results.get("quantization", {}), dict):
+            raise ValueError(f"model card {path}: results and its sections must be JSON objects")
+        if not isinstance(values["focal_range_px"], list) or len(values["focal_range_px"]) != 2:
+            raise ValueError(
+                f"model card {path}: focal_range_px must be two numbers, got "
+                f"{values['focal_range_px']!r}"
+            )
         try:
             low, high = values["focal_range_px"]
             values["focal_range_px"] = (float(low), float(high))

@@ -116,7 +116,9 @@ def test_another_file_leaves_the_model_alone(model, drive, tmp_path, capsys):
     assert report["output"] == str(output)
     assert model.read_bytes() == before
     assert sorted(p.name for p in output.parent.iterdir()) == ["out.json", "out.onnx"]
-    assert load_card(output).confidence_temperature == pytest.approx(HALF, rel=0.05)
+    card = load_card(output)
+    assert card.confidence_temperature == pytest.approx(HALF, rel=0.05)
+    assert card.name == "out"  # two models of one name could not be told apart in a log
 
 
 def test_relative_depth_is_judged_after_scaling(tmp_path, drive):

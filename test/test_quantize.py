@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -176,6 +178,39 @@ def test_spread_does_not_fall_in_step_with_the_drives(places: list[Place]) -> No
     assert {index % 4 for index in kept} == {0, 1, 2, 3}
     assert spread(many, 40) == spread(many, 40)
     assert spread(many[:3], 9) == many[:3]
+
+
+class Recordings:
+    """Frames of these (scene, condition), in this order."""
+
+    def __init__(self, *frames: tuple[str, str]) -> None:
+        self.frames = frames
+
+    def scene(self, index: int) -> str:
+        return self.frames[index][0]
+
+    def glance(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(condition=self.frames[index][1])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        # As the drives of `rosam synth` list them: condition by condition.
+        [(s, c) for s in "ab" for c in ("day-clear", "night") for _ in range(3)],
+        # The scene that is held out is of the day.
+        [(s, "day-clear") for s in "abcde" for _ in range(2)] + [("f", "night")] * 4,
+        [(s, c) for s in "ab" for c in ("day-clear", "night")],  # of each but one
+    ],
+)
+def test_every_condition_is_checked_that_can_be(frames: list[tuple[str, str]]) -> None:
+    drive: Any = Recordings(*frames)
+    own, held = hold_out([(drive, index) for index in range(len(frames))])
+    assert sorted(i for _, i in own + held) == list(range(len(frames)))
+    assert own
+    shown = {drive.glance(i).condition for _, i in held}
+    several = len(frames) > 4
+    assert shown == ({"day-clear", "night"} if several else {"night"})
 
 
 def test_held_out_frames_are_others(places: list[Place]) -> None:

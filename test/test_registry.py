@@ -139,7 +139,10 @@ BAD_FILES: dict[str, tuple[dict[str, Any], Callable[[Path], Path], str]] = {
     "focal text": ({}, card_change(training_focal_px="long"), "could not convert string"),
     "focal zero": ({}, card_change(training_focal_px=0), "training_focal_px must be positive"),
     "focal nan": ({}, card_change(training_focal_px=float("nan")), "must be positive, got nan"),
-    "focal range": ({}, card_change(focal_range_px=[1, 2, 3]), "too many values"),
+    "focal range": ({}, card_change(focal_range_px=[1, 2, 3]), "must be two numbers, got [1, 2"),
+    "focal number": ({}, card_change(focal_range_px=5), "must be two numbers, got 5"),
+    "results null": ({}, card_change(results=None), "results and its sections must be JSON"),
+    "results text": ({}, card_change(results={"quantization": None}), "must be JSON objects"),
     "size negative": ({}, card_change(input_width=-64), "size must be positive, got -64x48"),
     "depth range": ({}, card_change(min_depth_m=90), "need 0 < min_depth_m < max_depth_m"),
     "other size": ({}, card_change(input_width=32), "`image` uint8[?,48,64,3], but its card and"),
@@ -260,7 +263,9 @@ def test_settings_reach_the_engine_that_has_them(tmp_path: Path) -> None:
         choose_engine(model, "openvino", EngineOptions(1, precision="f8"))
 
 
-def test_auto_says_why_and_takes_openvino_for_an_8_bit_model(tmp_path: Path) -> None:
+def test_auto_says_why_and_takes_openvino_for_an_8_bit_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -274,6 +279,17 @@ def test_auto_says_why_and_takes_openvino_for_an_8_bit_model(tmp_path: Path) -> 
     )
     chosen = choose_engine(eight, "auto", EngineOptions(1))
     assert (chosen.engine.name, chosen.reason) == ("openvino", f"8-bit model; {why}")
+
+    def broken(*_: object) -> None:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    monkeypatch.setattr("rosam_core.engines.openvino_engine.OpenVinoEngine", broken)
+    chosen = choose_engine(eight, "auto", EngineOptions(1))
+    assert chosen.engine.name == "onnx-cpu"
+    assert "OpenVINO is installed but not used (engine 'openvino' is not usable" in chosen.reason
+    assert "libtbb" in caplog.text
+    with pytest.raises(ValueError, match="'openvino' is not usable here: libtbb"):
+        choose_engine(eight, "openvino", EngineOptions(1))
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")

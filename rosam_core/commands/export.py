@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 400
-STATED_BY_EXPORT = ("export", "training", "calibration")
-"""Sections of a card's results that come from the export itself."""
+STATED_BY_EXPORT = ("export", "training", "calibration", "quantization")
+"""Sections of a card's results that come from what made the file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--update-card",
         type=Path,
         metavar="MODEL",
-        help="only put --results on the card of this .onnx file, in place of those of their name",
+        help="only put --results on the card of this .onnx file, in place of those of their name, "
+        "and --name, --licence, --training-data",
     )
     parser.add_argument("--name", help="name on the card (that of the file)")
     parser.add_argument("--licence", help="SPDX id of the weights (Apache-2.0)")
@@ -65,12 +66,17 @@ def run(args: argparse.Namespace) -> int:
     """Exports, verifies and reports, or updates a card."""
     results = read_results(args.results)
     if args.update_card:
-        if args.checkpoint or args.output or args.calibrate or args.temperature is not None:
-            args.wrong_arguments("--update-card takes --results and nothing else of a model")
-        if not results:
-            args.wrong_arguments("--update-card needs --results FILE ...")
-        card = update_card(args.update_card, results)
-        written = f"{card_path(args.update_card)}: {', '.join(results)}"
+        made = (args.checkpoint, args.output, args.size, args.calibrate, args.temperature)
+        if any(argument is not None for argument in made):
+            args.wrong_arguments("--update-card changes the card alone: see --results, --name")
+        stated = {name: getattr(args, name) for name in ("name", "licence", "training_data")}
+        stated = {name: text for name, text in stated.items() if text is not None}
+        if not results and not stated:
+            args.wrong_arguments(
+                "--update-card needs --results FILE ..., --name, --licence or --training-data"
+            )
+        card = update_card(args.update_card, results, **stated)
+        written = f"{card_path(args.update_card)}: {', '.join([*results, *stated])}"
         print(card.to_json() if args.json else written, end="" if args.json else "\n")
         return 0
     if not args.checkpoint or not args.output:
@@ -143,13 +149,14 @@ def read_results(arguments: Sequence[str]) -> dict[str, Any]:
     return results
 
 
-def update_card(model: Path, results: Mapping[str, Any]) -> ModelCard:
+def update_card(model: Path, results: Mapping[str, Any], **stated: str) -> ModelCard:
     """Puts sections of results on a model's card, in place of those of the same name.
 
     Args:
         model: The .onnx file; its card lies beside it.
         results: JSON values by section. A section that names the `sha256` of what it measured must
             name this model.
+        stated: Other fields of the card.
 
     Raises:
         FileNotFoundError: There is no model or no card.
@@ -169,7 +176,7 @@ def update_card(model: Path, results: Mapping[str, Any]) -> ModelCard:
                 f"the results '{name}' are of another model ({str(measured)[:12]}, this one is "
                 f"{sha256[:12]}): measure {model}, then rosam export --update-card {model}"
             )
-    updated = dataclasses.replace(card, results={**card.results, **results})
+    updated = dataclasses.replace(card, **stated, results={**card.results, **results})
     temporary = card_path(model).with_name(f".{model.stem}.{os.getpid()}.json")
     try:
         temporary.write_text(updated.to_json(), encoding="utf-8")
@@ -203,7 +210,8 @@ def calibrate(trained: TrainedStudent, folder: Path, size: tuple[int, int] | Non
         "drives": folder.resolve().name,
         "worlds": len(set(seeds)),
         "seeds": [min(seeds), max(seeds)],
-        "also_used_for": _other_uses(drives, data),
+        # An exported file does not say which worlds it was trained on.
+        "also_used_for": ["training: unknown"] if trained.card else _other_uses(drives, data),
     }
 
 
@@ -213,6 +221,8 @@ def _other_uses(drives: Sequence[DriveIndex], data: DataOptions) -> list[str]:
 
     uses = []
     for use, folder in (("training", data.drives), ("validation", data.val_drives)):
+        if folder is None:
+            continue
         try:
             shared = shared_worlds(drives, find_training_drives(folder))
         except (FileNotFoundError, ValueError):

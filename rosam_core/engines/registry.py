@@ -177,10 +177,14 @@ def _auto(model: Path, card: ModelCard, options: EngineOptions, most_images: int
             against += f", CUDA is installed but unusable ({error})"
     else:
         against += ", onnxruntime has no CUDA here"
+    chosen = None
     if _is_8_bit(card) and importlib.util.find_spec("openvino"):
-        chosen = ChosenEngine(_openvino(model, card, options), f"8-bit model; {against}")
-    else:
-        chosen = ChosenEngine(_onnx(model, card, "cpu", options), against)
+        try:
+            chosen = ChosenEngine(_openvino(model, card, options), f"8-bit model; {against}")
+        except ValueError as error:
+            logger.warning("engine auto: OpenVINO is installed but not used: %s", error)
+            against += f", OpenVINO is installed but not used ({error})"
+    chosen = chosen or ChosenEngine(_onnx(model, card, "cpu", options), against)
     logger.info("engine auto: %s for %s, %s", chosen.engine.name, model.name, against)
     return chosen
 
@@ -212,7 +216,11 @@ def _openvino(model: Path, card: ModelCard, options: EngineOptions) -> DepthEngi
         )
     from rosam_core.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(model, card, options.threads, options.precision, options.compiled_cache)
+    given = options.threads, options.precision, options.compiled_cache
+    try:
+        return OpenVinoEngine(model, card, *given)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ValueError(f"engine 'openvino' is not usable here: {error}") from error
 
 
 def _tensorrt(model: Path, card: ModelCard, most_images: int) -> DepthEngine:

@@ -17,6 +17,9 @@ from rosam_core.types import Float64
 BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. (ICML 2017)."""
 
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.02, 50.0
+"""A fit looks for the multiplier of b between these."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
@@ -233,8 +236,8 @@ def tempered(confidence: npt.ArrayLike, temperature: float) -> Float64:
 def fit_temperature(
     confidence: npt.ArrayLike,
     correct: npt.ArrayLike,
-    low: float = 0.02,
-    high: float = 50.0,
+    low: float = LOWEST_TEMPERATURE,
+    high: float = HIGHEST_TEMPERATURE,
 ) -> float:
     """Returns the multiplier of b that minimises the negative log likelihood of the event.
 
