@@ -33,7 +33,9 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	    "name another with PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv module is missing: sudo apt install python3-venv"; exit 1; }
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@# venv writes pyvenv.cfg first and bin/activate last: with one alone it was interrupted.
+	@if [ -f $(VENV)/pyvenv.cfg ] && ! [ -f $(VENV)/bin/activate ]; then clear=--clear; fi; \
+	  [ -f $(VENV)/bin/activate ] && [ -x $(VENV)/bin/pip ] || $(PYTHON) -m venv $$clear $(VENV)
 	$(if $(TORCH_INDEX),$(RUN) pip install --index-url $(TORCH_INDEX) -c constraints.txt torch)
 	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
@@ -50,7 +52,7 @@ $(VENV)/share/tensorrt-bindings/.installed: constraints.txt | $(STAMP)
 	done; [ -z "$$all" ] || touch $@
 
 demo: $(STAMP)
-	$(RUN) rosam demo --out $(OUT) $(if $(BAG),--bag $(BAG)) $(DEMO_ARGS)
+	$(RUN) rosam demo --out "$(OUT)" $(if $(BAG),--bag "$(BAG)") $(DEMO_ARGS)
 
 lint: $(STAMP)
 	$(RUN) ruff check .
