@@ -14,6 +14,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.installed import onnx_needed
 from rosam_core.commands.outputs import check_drawing, check_outputs
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.registry import ENGINES, default_model_path, provider_options
@@ -72,13 +73,8 @@ def run(args: argparse.Namespace) -> int:
     if any(batch < 1 for batch in args.batch or ()):
         raise ValueError("--batch must be at least 1")
     _check_outputs(args)
-    try:
+    with onnx_needed("timing"):
         from rosam_core.bench import Options, bench, subjects
-    except ImportError as error:
-        raise ValueError(
-            f"timing needs the package {error.name}: in a checkout, pip install -c "
-            "constraints.txt '.[quantize]'"
-        ) from error
     models = args.models or [default_model_path()]
     cards = {model: load_card(model) for model in models}
     tasks = subjects(

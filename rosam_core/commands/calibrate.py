@@ -17,6 +17,7 @@ from rosam_core.commands.drive_options import (
     drive_options,
 )
 from rosam_core.commands.eval import add_resize_argument
+from rosam_core.commands.installed import onnx_needed
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
+    with onnx_needed("calibrating"):
+        from rosam_core.recalibrate import recalibrate
     from tqdm import tqdm
 
     from rosam_core.calibrate import fit_by_condition, outcomes_on_drives
@@ -87,7 +90,6 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.predictions import scoring_pipeline
     from rosam_core.evaluation.protocol import truth_options
-    from rosam_core.recalibrate import recalibrate
 
     kind = find_kind(args.drive) if args.kind == "auto" else args.kind
     drives = open_drives(args.drive, kind, args.condition or (), drive_options(args))

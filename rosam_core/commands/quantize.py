@@ -12,6 +12,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.installed import onnx_needed
 from rosam_core.engines.registry import ENGINES, default_model_path
 from rosam_core.types import card_path
 
@@ -69,13 +70,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
     if not 0 < args.max_loss < 100:
         raise ValueError(f"--max-loss is a percentage between 0 and 100, got {args.max_loss:g}")
-    try:
+    with onnx_needed("quantising"):
         from rosam_core.quantize import quantize
-    except ImportError as error:
-        raise ValueError(
-            f"quantising needs the package {error.name}: in a checkout, pip install -c "
-            "constraints.txt '.[quantize]'"
-        ) from error
     from rosam_core.quantize_check import hold_out, spread
 
     model = args.model or default_model_path()

@@ -273,6 +273,6 @@ def _onnx() -> Any:
     except ImportError as error:
         raise ValueError(
             "building an engine needs the onnx package: in a checkout, pip install -c "
-            "constraints.txt '.[tensorrt]'"
+            "constraints.txt onnx"
         ) from error
     return onnx
