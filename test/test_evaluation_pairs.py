@@ -9,9 +9,10 @@ from support import write_tiny_model
 from test_eval_command import HEIGHT, WIDTH, evaluate, write_drive
 
 from rosam_core.evaluation.compare import compare
+from rosam_core.evaluation.eval_page import range_rows
 from rosam_core.evaluation.flip import blend_flipped, predict_with_flip
 from rosam_core.evaluation.intervals import scene_interval
-from rosam_core.evaluation.metrics import mean_range_errors, range_errors
+from rosam_core.evaluation.metrics import image_errors, mean_range_errors, range_errors
 from rosam_core.evaluation.predictions import SavedPredictions
 from rosam_core.types import Camera, DepthPrediction, Frame
 
@@ -46,6 +47,20 @@ def test_one_scene_has_no_interval_and_nan_is_no_image():
     assert scene_interval([1.0, NAN], ["a", "b"]) is None
     with pytest.raises(ValueError, match="2 values but 1 scenes"):
         scene_interval([1.0, 2.0], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("max_depth_m", "last"),
+    [(150, [(60, 80), (80, 150)]), (80, [(40, 60), (60, 80)]), (50, [(30, 40), (40, 50)])],
+)
+def test_all_scored_depth_is_in_a_bin_and_none_lies_beyond(max_depth_m, last):
+    truth = np.arange(1, 200, dtype=np.float32)[None]
+    bins = image_errors(truth, truth + 1, 0.1, max_depth_m)[2]
+    assert sum(b["n"] for b in bins) == max_depth_m - 1
+    assert [(b["from_m"], b["to_m"]) for b in bins][-2:] == last
+    assert all(b["n"] for b in bins)
+    rows = range_rows(mean_range_errors([bins]))[-2:]
+    assert [row[0] for row in rows] == [f"{near} to {far}" for near, far in last]
 
 
 def test_range_errors_by_hand():

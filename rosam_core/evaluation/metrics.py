@@ -76,7 +76,8 @@ def image_errors(
         max_depth_m: As in `depth_metrics`.
     """
     known = _Known.of(truth, prediction, (min_depth_m, max_depth_m))
-    return known.errors(), known.scaled_errors(), known.range_errors(RANGE_EDGES_M)
+    edges_m = range_edges(max_depth_m)
+    return known.errors(), known.scaled_errors(), known.range_errors(edges_m)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +180,16 @@ def kept(values: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[A
 
 
 RANGE_EDGES_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
-"""Ends of the range bins of `range_errors` [m]."""
+"""Ends of the range bins of `range_errors` [m], as far as depth is scored."""
+
+
+def range_edges(max_depth_m: float) -> tuple[float, ...]:
+    """Returns the ends of the bins that hold all scored depth, and nothing beyond [m].
+
+    Args:
+        max_depth_m: Where the last one ends: 80 to 150 m is one bin, 40 to 50 m another.
+    """
+    return (*(edge for edge in RANGE_EDGES_M if edge < max_depth_m), max_depth_m)
 
 
 def range_errors(
@@ -187,7 +197,7 @@ def range_errors(
     prediction: Float32,
     min_depth_m: float,
     max_depth_m: float,
-    edges_m: Sequence[float] = RANGE_EDGES_M,
+    edges_m: Sequence[float] = (),
 ) -> list[dict[str, float]]:
     """Returns the error of one image by the range of the truth.
 
@@ -196,12 +206,14 @@ def range_errors(
         prediction: float32[H,W], predicted depth [m].
         min_depth_m: As in `depth_metrics`.
         max_depth_m: As in `depth_metrics`.
-        edges_m: Ends of the bins [m], ascending; bin i holds truth in [edge i, edge i+1).
+        edges_m: Ends of the bins [m], ascending; bin i holds truth in [edge i, edge i+1). By
+            default those of `range_edges`.
 
     Returns:
         For each bin `from_m`, `to_m`, `n` (pixels), `mae` [m] and `abs_rel`, NaN if n is 0.
     """
-    return _Known.of(truth, prediction, (min_depth_m, max_depth_m)).range_errors(edges_m)
+    known = _Known.of(truth, prediction, (min_depth_m, max_depth_m))
+    return known.range_errors(edges_m or range_edges(max_depth_m))
 
 
 def mean_range_errors(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
