@@ -12,6 +12,7 @@ from test_eval_command import HEIGHT, WIDTH, write_drive
 
 from rosam_core.cli import main
 from rosam_core.commands.outputs import check_drawing, check_outputs
+from rosam_core.drives import opening
 from rosam_core.evaluation import protocol
 
 
@@ -69,6 +70,19 @@ def test_nothing_is_scored_for_a_file_that_cannot_be_written(
     (tmp_path / "file").touch()
     assert main([*words, str(tmp_path / "file" / "x" / "a")]) == 1
     assert f"{option} {tmp_path}/file/x/a cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("calibrate", "m.onnx", "drives"), ("quantize", "m.onnx", "--calibrate", "drives")]
+)
+def test_no_drive_is_opened_for_a_model_that_cannot_be_written(
+    tmp_path, capsys, monkeypatch, words
+):
+    pytest.importorskip("onnx", reason="the extra `quantize` is not installed")
+    monkeypatch.setattr(opening, "open_drives", lambda *_, **__: pytest.fail("it was opened"))
+    (tmp_path / "file").touch()
+    assert main([*words, "-o", str(tmp_path / "file" / "a.onnx")]) == 1
+    assert f"-o {tmp_path}/file/a.onnx cannot be written" in capsys.readouterr().err
 
 
 def test_nothing_is_scored_for_a_report_that_cannot_be_drawn(tmp_path, capsys, monkeypatch):

@@ -18,6 +18,7 @@ from rosam_core.commands.drive_options import (
 )
 from rosam_core.commands.eval import add_resize_argument
 from rosam_core.commands.installed import onnx_needed
+from rosam_core.commands.outputs import check_outputs
 from rosam_core.types import CONDITIONS
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         args.wrong_arguments("a checkpoint needs -o OUTPUT.onnx")
     if output.suffix != ".onnx":
         raise ValueError(f"-o {output}: name an .onnx file")
+    if not args.dry_run:
+        check_outputs({"-o": output})
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model
         if is_checkpoint:

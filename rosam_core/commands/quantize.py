@@ -13,6 +13,7 @@ from rosam_core.commands.drive_options import (
     drive_options,
 )
 from rosam_core.commands.installed import onnx_needed
+from rosam_core.commands.outputs import check_outputs
 from rosam_core.engines.registry import ENGINES, default_model_path
 from rosam_core.types import card_path
 
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--max-loss is a percentage between 0 and 100, got {args.max_loss:g}")
     with onnx_needed("quantising"):
         from rosam_core.quantize import quantize
+    check_outputs({"-o": args.output})
     from rosam_core.quantize_check import hold_out, spread
 
     model = args.model or default_model_path()
