@@ -165,6 +165,7 @@ def test_doctor_names_frames_and_remedies_and_fails_on_errors(tmp_path, capsys):
         (("info", "nowhere"), "no drive at nowhere"),
         (("info", "d"), "state its horizontal view with --fov"),
         (("info", "d", "--fov", 60, "--sheet", "sheet.gif"), "name a .png or .jpg file"),
+        (("info", "d", "--sheet", "/proc/x/sheet.png"), "--sheet /proc/x/sheet.png cannot be"),
         (("info", "d", "--fov", 60, "--frames", 0), "at least 1"),
         (("doctor", "d", "--fov", 60, "--pairs", -1), "0 or more"),
         (("info", "d", "--camera", "none.yaml"), "no camera file at none.yaml"),

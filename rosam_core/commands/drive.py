@@ -15,6 +15,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.outputs import check_picture
 
 if TYPE_CHECKING:
     from rosam_core.drives.image_checkup import Diagnosis
@@ -65,8 +66,8 @@ def _info(args: argparse.Namespace) -> int:
     from rosam_core.drives.opening import find_kind, open_drives
     from rosam_core.drives.survey import survey
 
-    if args.sheet and args.sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ValueError(f"--sheet {args.sheet}: name a .png or .jpg file")
+    if args.sheet:
+        check_picture("--sheet", args.sheet)
     if args.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {args.frames}")
     kind = find_kind(args.path) if args.kind == "auto" else args.kind

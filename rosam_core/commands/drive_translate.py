@@ -15,6 +15,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.outputs import check_picture
 
 if TYPE_CHECKING:
     from rosam_core.runtime.pipeline import DepthPipeline
@@ -48,8 +49,7 @@ def add_arguments(actions: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs `rosam drive translate`."""
-    if args.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ValueError(f"-o {args.output}: name a .png or .jpg file")
+    check_picture("-o", args.output)
     if args.frames < 1 or args.seed < 0 or args.width < 64:
         raise ValueError("need --frames 1 or more, --seed 0 or more and --width 64 or more")
     from tqdm import tqdm

@@ -16,6 +16,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.commands.outputs import check_picture
 from rosam_core.priors.source import SOURCES, source_class
 
 if TYPE_CHECKING:
@@ -232,8 +233,7 @@ def _preview(args: argparse.Namespace, jobs: Sequence[MapJob]) -> int:
     from rosam_core.evaluation.sheet import save_picture
 
     path = args.sheet or args.output / "preview.png"
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ValueError(f"--sheet {path}: name a .png or .jpg file")
+    check_picture("--sheet", path)
     frames = 12 if args.frames is None else args.frames
     if frames < 1:
         raise ValueError(f"--frames must be at least 1, got {frames}")

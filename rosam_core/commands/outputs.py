@@ -44,6 +44,21 @@ def _open_and_close(path: Path) -> None:
         path.unlink()
 
 
+def check_picture(option: str, file: Path) -> None:
+    """Refuses a picture that could not be written, as `check_outputs` does.
+
+    Args:
+        option: Such as `--sheet`.
+        file: Where it is to be.
+
+    Raises:
+        ValueError: It is not named as a PNG or JPEG, or cannot be written.
+    """
+    if file.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ValueError(f"{option} {file}: name a .png or .jpg file")
+    check_outputs({option: file})
+
+
 def check_drawing(option: str) -> None:
     """Refuses an option that draws, where nothing can.
 

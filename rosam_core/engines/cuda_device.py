@@ -170,6 +170,6 @@ def _import_runtime() -> Any:
     except ImportError as error:
         raise ValueError(
             "TensorRT needs cuda-bindings: in a checkout, pip install -c constraints.txt "
-            "'.[tensorrt]'"
+            "'.[tensorrt]'; for CUDA 12 and Jetson see docs/deploy.md"
         ) from error
     return runtime
