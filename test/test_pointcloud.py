@@ -80,7 +80,7 @@ def test_rays_undo_the_distortion(model: str, distortion: tuple[float, ...]) -> 
     project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
     pixels, _ = project(points, zero, zero, camera.K, coefficients)
     expected = np.stack(np.meshgrid(np.arange(64), np.arange(48)), -1).reshape(-1, 2)
-    assert np.abs(pixels.reshape(-1, 2) - expected).max() < 0.1
+    assert np.abs(pixels.reshape(-1, 2) - expected).max() < 0.01
 
 
 def test_sizes_must_agree() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rosam_core.geometry.projection import points_in_view, project_points, sparse_depth
+from rosam_core.runtime.rays import ray_slopes
 from rosam_core.types import Camera
 
 CAMERA = Camera(fx=10, fy=20, cx=5, cy=5, width=11, height=11)
@@ -78,3 +79,22 @@ def test_equidistant():
     np.testing.assert_allclose(
         project_points(points((2, 0, 5)), camera), [[50 + 100 * np.arctan(0.4), 50]]
     )
+
+
+def test_what_any_pixel_of_a_wide_lens_sees_is_in_view():
+    # 90 degrees: OpenCV's own inversion of this lens is 40 px off in the corners.
+    wide = Camera(640, 640, 640, 480, 1280, 960, "plumb_bob", (-0.30, 0.07, 0.0, 0.0, 0.0))
+    columns, rows = np.meshgrid(np.arange(2.0, 1278, 29), np.arange(2.0, 958, 17))
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    slopes = ray_slopes(pixels, wide)
+    points = (20 * np.column_stack([slopes, np.ones(len(slopes))])).astype(np.float32)
+    kept, back = points_in_view(points, wide)
+    assert len(kept) == len(points)
+    np.testing.assert_allclose(back, pixels, atol=0.2)
+
+
+def test_a_distortion_without_an_inverse_keeps_the_view_of_a_pinhole():
+    folded = Camera(100, 100, 100, 100, 200, 200, "plumb_bob", (-0.6, 0.0, 0.0, 0.0, 0.0))
+    points = np.array([[0.9, 0, 1], [1.29, 0, 1], [1.31, 0, 1]], np.float32) * 10
+    kept, _ = points_in_view(points, folded)
+    assert [round(float(x / z), 2) for x, _, z in kept] == [0.9, 1.29]

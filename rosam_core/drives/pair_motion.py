@@ -7,6 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from rosam_core.runtime.rays import ray_slopes
 from rosam_core.types import Camera, Float64, UInt8
 
 WIDTH = 320
@@ -125,13 +126,5 @@ def _track(before: UInt8, after: UInt8) -> tuple[Float64, Float64]:
 
 def _rays(points: Float64, camera: Camera) -> Float64:
     """Returns unit rays of pixels, float64[N,3]."""
-    if camera.distortion_model == "equidistant":
-        d = np.resize(np.array(camera.distortion, np.float64), 4)
-        plane = cv2.fisheye.undistortPoints(points[:, None], camera.K, d)[:, 0]
-    elif any(camera.distortion):
-        d = np.array(camera.distortion, np.float64)
-        plane = cv2.undistortPoints(points[:, None], camera.K, d)[:, 0]
-    else:
-        plane = (points - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    rays = np.column_stack([plane, np.ones(len(plane))])
+    rays = np.column_stack([ray_slopes(points, camera), np.ones(len(points))])
     return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), np.float64)

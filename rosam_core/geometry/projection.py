@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 
+from rosam_core.runtime.rays import ray_slopes
 from rosam_core.types import Camera, Float32, Float64
 
 
@@ -56,10 +59,8 @@ def points_in_view(
     # `take` of rows is several times faster than an index.
     points = points.take(np.flatnonzero(finite & (z > min_depth_m)), axis=0)
     if any(camera.distortion) and camera.distortion_model != "equidistant":
-        # A polynomial distortion folds far-off points back into the image: keep a cone with
-        # 30 % margin around the undistorted view.
-        slope_x = 1.3 * max(camera.cx, camera.width - camera.cx) / camera.fx
-        slope_y = 1.3 * max(camera.cy, camera.height - camera.cy) / camera.fy
+        # A polynomial distortion folds far-off points back into the image.
+        slope_x, slope_y = _steepest(camera)
         slopes = np.abs(points[:, :2]) / points[:, 2:]
         points = points[(slopes[:, 0] < slope_x) & (slopes[:, 1] < slope_y)]
     pixels = project_points(points, camera)
@@ -68,6 +69,28 @@ def points_in_view(
     inside &= (v > border_px) & (v < camera.height - border_px)
     kept = np.flatnonzero(inside)
     return points.take(kept, axis=0), pixels.take(kept, axis=0)
+
+
+@functools.lru_cache(maxsize=64)
+def _steepest(camera: Camera) -> tuple[float, float]:
+    """Returns the largest |x / z| and |y / z| that the image shows, with a margin of 5 %.
+
+    Where the distortion cannot be inverted at the image's edges it is the pinhole's view, with a
+    margin of 30 %.
+    """
+    width, height = camera.width - 1, camera.height - 1
+    along = np.linspace(0, 1, 65)
+    ends = np.zeros_like(along), np.ones_like(along)
+    edges = [(along, ends[0]), (along, ends[1]), (ends[0], along), (ends[1], along)]
+    pixels = np.concatenate([np.column_stack(edge) for edge in edges]) * (width, height)
+    slopes = ray_slopes(pixels, camera)
+    points = np.column_stack([slopes, np.ones(len(slopes))]).astype(np.float32)
+    off = np.abs(project_points(points, camera) - pixels).max(axis=1)
+    if not (off < 1).all():
+        x = 1.3 * max(camera.cx, camera.width - camera.cx) / camera.fx
+        return x, 1.3 * max(camera.cy, camera.height - camera.cy) / camera.fy
+    x, y = 1.05 * np.abs(slopes).max(axis=0)
+    return float(x), float(y)
 
 
 def sparse_depth(

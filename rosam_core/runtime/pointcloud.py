@@ -7,6 +7,7 @@ import functools
 import cv2
 import numpy as np
 
+from rosam_core.runtime.rays import ray_slopes
 from rosam_core.types import Camera, Float32, UInt8
 
 POINT_STEP = 16
@@ -29,14 +30,9 @@ def pixel_rays(camera: Camera) -> Float32:
     columns = np.arange(camera.width, dtype=np.float64)
     rows = np.arange(camera.height, dtype=np.float64)
     if any(camera.distortion):
-        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 1, 2)
-        coefficients = np.array(camera.distortion, np.float64)
-        if camera.distortion_model == "equidistant":
-            flat = cv2.fisheye.undistortPoints(grid, camera.K, coefficients)
-        else:
-            flat = cv2.undistortPoints(grid, camera.K, coefficients)
-        flat = flat.reshape(camera.height, camera.width, 2)
-        rays = np.ascontiguousarray(np.moveaxis(flat, 2, 0), np.float32)
+        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        slopes = ray_slopes(grid, camera).reshape(camera.height, camera.width, 2)
+        rays = np.ascontiguousarray(np.moveaxis(slopes, 2, 0), np.float32)
     else:
         rays = np.empty((2, camera.height, camera.width), np.float32)
         rays[0] = (columns - camera.cx) / camera.fx
