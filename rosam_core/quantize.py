@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
+from rosam_core.drives.places import Place
 from rosam_core.engines.contract import load_card
 from rosam_core.engines.model_files import replaced_model
 from rosam_core.engines.onnx_precision import fold
-from rosam_core.quantize_check import Checked, Place, compare, read_frames
+from rosam_core.quantize_check import Checked, compare, read_frames
 from rosam_core.quantize_graph import Graph, equalise, insert_pairs
 from rosam_core.quantize_ranges import Observation, observe
 from rosam_core.types import Float32, ModelCard, UInt8, card_path, file_sha256

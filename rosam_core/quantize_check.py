@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.places import Place
 from rosam_core.engines.registry import load_engine
 from rosam_core.evaluation.ground_truth import GroundTruth
 from rosam_core.evaluation.metrics import depth_metrics, resize_align_corners
@@ -21,9 +20,6 @@ from rosam_core.evaluation.scoring import finite
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.runtime.preprocess import Resize
 from rosam_core.types import CONDITIONS, Float32, ModelCard, UInt8
-
-Place = tuple[Drive, int]
-"""A drive and the index of one of its frames."""
 
 RANGE_M = (0.1, 80.0)
 """Of the true depth that is scored, as in `rosam eval` [m]."""
@@ -62,23 +58,6 @@ class Checked:
             "engine": self.engine,
             "conditions": finite(self.conditions),
         }
-
-
-def spread(places: Sequence[Place], count: int) -> list[Place]:
-    """Returns at most `count` places: one of each of as many equal stretches, the same each time.
-
-    Which of a stretch is drawn: every n-th frame of drives that change their condition with every
-    frame, or every few drives, would all be of one condition.
-
-    Args:
-        places: In the order of the drives.
-        count: How many, > 0.
-    """
-    if count >= len(places):
-        return list(places)
-    ends = np.linspace(0, len(places), count + 1).astype(int)
-    rng = np.random.default_rng(0)
-    return [places[int(rng.integers(a, b))] for a, b in itertools.pairwise(ends)]
 
 
 def hold_out(places: Sequence[Place]) -> tuple[list[Place], list[Place]]:

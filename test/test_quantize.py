@@ -17,15 +17,14 @@ from conv_model import HEIGHT, WIDTH, write_conv_model
 from rosam_core import quantize as module
 from rosam_core.cli import main
 from rosam_core.drives.opening import DriveOptions, open_drives
+from rosam_core.drives.places import Place
 from rosam_core.engines.registry import load_engine
 from rosam_core.quantize import quantize
 from rosam_core.quantize_check import (
     Checked,
-    Place,
     difference,
     hold_out,
     read_frames,
-    spread,
     summarise,
 )
 from rosam_core.types import ModelCard, card_path, file_sha256
@@ -167,17 +166,6 @@ def test_difference_by_hand() -> None:
     lost = np.array([[np.nan, np.nan, 10.0, np.inf, np.nan]], np.float32)
     assert difference(depth, lost) == 1.0
     assert difference(depth[:, 3:], other[:, 3:]) == 0.0
-
-
-def test_spread_does_not_fall_in_step_with_the_drives(places: list[Place]) -> None:
-    drive = places[0][0]
-    many = [(drive, index) for index in range(400)]
-    kept = [index for _, index in spread(many, 40)]
-    assert len(kept) == len(set(kept)) == 40
-    assert kept == sorted(kept)
-    assert {index % 4 for index in kept} == {0, 1, 2, 3}
-    assert spread(many, 40) == spread(many, 40)
-    assert spread(many[:3], 9) == many[:3]
 
 
 class Recordings:

@@ -137,11 +137,11 @@ def _frames(args: argparse.Namespace, card: ModelCard) -> UInt8:
     if args.drive is None:
         return probe_images((card.input_width, card.input_height))
     from rosam_core.drives.opening import open_drives
-    from rosam_core.quantize_check import read_frames, spread
+    from rosam_core.drives.places import places_of, spread
+    from rosam_core.quantize_check import read_frames
 
     drives = open_drives(args.drive, args.kind, (), drive_options(args))
-    places = [(drive, index) for drive in drives for index in range(len(drive))]
-    return read_frames(spread(places, FRAMES), card)
+    return read_frames(spread(places_of(drives), FRAMES), card)
 
 
 def _processor() -> str:

@@ -110,7 +110,7 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera-height", type=float, help="for the flat-ground row, if no pose tells it [m]"
     )
-    parser.add_argument("--limit", type=int, help="at most so many frames, spread over the drive")
+    parser.add_argument("--limit", type=int, help="at most so many frames, spread over drives")
     parser.add_argument("--engine", default="auto", help="what runs the network")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 = one per core")
     parser.add_argument(

@@ -18,8 +18,8 @@ from rosam_core.engines.registry import ENGINES, default_model_path
 from rosam_core.types import card_path
 
 if TYPE_CHECKING:
+    from rosam_core.drives.places import Place
     from rosam_core.quantize import Quantized
-    from rosam_core.quantize_check import Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     with onnx_needed("quantising"):
         from rosam_core.quantize import quantize
     check_outputs({"-o": args.output})
-    from rosam_core.quantize_check import hold_out, spread
+    from rosam_core.drives.places import spread
+    from rosam_core.quantize_check import hold_out
 
     model = args.model or default_model_path()
     places = _places(args, args.calibrate)
@@ -107,9 +108,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _places(args: argparse.Namespace, path: Path) -> list[Place]:
     from rosam_core.drives.opening import open_drives
+    from rosam_core.drives.places import places_of
 
-    drives = open_drives(path, args.kind, (), drive_options(args))
-    return [(drive, index) for drive in drives for index in range(len(drive))]
+    return places_of(open_drives(path, args.kind, (), drive_options(args)))
 
 
 def _report(

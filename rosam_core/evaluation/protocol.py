@@ -15,6 +15,7 @@ from tqdm import tqdm
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.findings import missing_in_words
 from rosam_core.drives.opening import find_kind, open_drives
+from rosam_core.drives.places import places_of, spread
 from rosam_core.drives.survey import Track, faults_of
 from rosam_core.evaluation.crops import NO_CROP, crop_window, cropped
 from rosam_core.evaluation.ego_vehicle import VehicleBox
@@ -120,7 +121,7 @@ def score_drives(
         min_depth_m: Lower end of the scored range [m].
         max_depth_m: Upper end of the scored range [m].
         camera_height_m: For the flat-ground baseline where no pose tells it [m].
-        limit: At most so many frames, spread evenly over all drives.
+        limit: At most so many frames of these conditions, spread evenly over all drives.
         drives: The drives of `path`, if the caller has opened them.
         ground_truth: Makes the truth; by default the published one of the kind.
         crop: Window of the truth that is scored, see `crops`.
@@ -141,9 +142,12 @@ def score_drives(
         raise ValueError(f"nothing lies between {min_depth_m:g} and {max_depth_m:g} m of depth")
     kind = find_kind(path) if kind == "auto" else kind
     drives = drives or open_drives(path, kind, conditions)
-    places = [(drive, index) for drive in drives for index in range(len(drive))]
-    if limit is not None and limit < len(places):
-        places = [places[i * len(places) // limit] for i in range(limit)]
+    places = places_of(drives, conditions)
+    if not places:
+        wanted = f" of condition {', '.join(conditions)}" if conditions else ""
+        raise ValueError(f"{path} has no frame{wanted}, so there is nothing to score")
+    if limit is not None:
+        places = spread(places, limit)
     found = Evaluation([], [], 0, [], ground_truth or GroundTruth(truth_options(kind)), crop)
     without_truth, digest = 0, hashlib.sha256()
     meter = FlickerMeter((min_depth_m, max_depth_m), flicker)
