@@ -6,10 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support import write_tiny_model
 
+from rosam_core.cli import main
 from rosam_core.drives.kitti import KittiDrive, find_kitti
 from rosam_core.drives.kitti_calibration import oxts_pose, read_stamps
+from rosam_core.evaluation.ground_truth import MODES, GroundTruth
+from rosam_core.evaluation.protocol import score_drives, truth_options
 from rosam_core.geometry.projection import project_points
+from rosam_core.types import DepthPrediction
 
 WIDTH, HEIGHT = 100, 80
 STAMPS = ("2011-09-26 13:02:25.000000001", "2011-09-26 13:02:25.100000000")
@@ -179,6 +184,59 @@ def test_annotated_depth_is_taken_where_it_is(tmp_path):
     assert first.depth is None
     assert second.depth[3, 4] == 25
     assert np.isfinite(second.depth).sum() == 1
+
+
+def write_annotated(root, frames=14, annotated=range(5, 9)):
+    """A recording whose scan says 21 m (20 m before the scanner) and whose depth says 10 m."""
+    folder = write_raw(root, packets=[(0, 0, 0)] * frames, points=[(20.0, 2, 1)])
+    stamps = [f"2011-09-26 13:02:{25 + i // 10}.{i % 10}00000000" for i in range(frames)]
+    (folder / "image_02" / "timestamps.txt").write_text("\n".join(stamps) + "\n")
+    truth = folder / "proj_depth" / "groundtruth" / "image_02"
+    truth.mkdir(parents=True)
+    for number in annotated:
+        stored = np.zeros((HEIGHT, WIDTH), np.uint16)
+        stored[::2, ::2] = 10 * 256
+        cv2.imwrite(str(truth / f"{number:010d}.png"), stored)
+    return folder
+
+
+def ten_metres(frame, scene, index):
+    shape = frame.image.shape[:2]
+    depth = np.full(shape, 10, np.float32)
+    return DepthPrediction(depth, np.ones(shape, np.float32), frame.camera), None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_annotated_depth_is_never_averaged_with_scans(tmp_path, mode):
+    folder = write_annotated(tmp_path)
+    found = score_drives(
+        ten_metres, folder, ground_truth=GroundTruth(truth_options("kitti", mode))
+    )
+    assert [index for _, index in found.places] == [5, 6, 7, 8]
+    assert found.without_truth == 10
+    assert all(score.metric["abs_rel"] == 0 for score in found.scores)
+    assert KittiDrive(folder)[0].lidar is not None  # for what needs no truth
+    for path in sorted((folder / "proj_depth").rglob("*.png"))[:-1]:
+        path.unlink()
+    with pytest.raises(ValueError, match="none of 2 frames has exact depth, so there is nothing"):
+        score_drives(ten_metres, folder, limit=2)
+
+
+def test_the_table_says_which_truth_kitti_has(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "model", WIDTH, HEIGHT)
+    whole, scans = write_annotated(tmp_path / "a"), write_annotated(tmp_path / "b", annotated=())
+    said = []
+    for folder, file in ((whole, "a.json"), (scans, "b.json")):
+        arguments = ["--model", str(model), "--json", str(tmp_path / file)]
+        assert main(["eval", "--drive", str(folder), *arguments]) == 0
+        said.append(capsys.readouterr().out.splitlines())
+    assert said[0][0].endswith("; truth: annotated depth")
+    assert "10 frames without a truth were left out" in said[0]
+    assert said[1][0].endswith("; truth: Velodyne")
+    assert not any("without a truth" in line for line in said[1])
+    assert main(["eval", "compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 1
+    assert "did not score the same" in capsys.readouterr().err
+    assert KittiDrive(write_sequence(tmp_path / "c")).truth_note == "Velodyne"
 
 
 def test_drives_are_found_from_any_level(tmp_path):

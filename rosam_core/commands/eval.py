@@ -252,7 +252,7 @@ def _score(args: argparse.Namespace, predict: Predict, name: str, about: dict[st
             )
     _print_intervals(result)
     if found.without_truth:
-        print(f"{found.without_truth} frames without depth or lidar were left out")
+        print(f"{found.without_truth} frames without a truth were left out")
     for line in found.faults:
         print(f"attention: {line}")
     for line in found.skipped[:5]:

@@ -44,6 +44,10 @@ class Drive(abc.ABC):
     depth_is_lidar: bool = False
     """`Frame.depth` shows lidar points, of which some may be hidden from the camera."""
 
+    only_depth_is_truth: bool = False
+    """A frame without `Frame.depth` has no truth, though it has lidar: others of the recording are
+    scored against depth that is another truth than lidar, and one figure holds but one."""
+
     missing: tuple[str, ...] = ()
     """Images that the recording lists between others that are there, and that are not there."""
 

@@ -58,7 +58,8 @@ class KittiDrive(Drive):
     frame: KITTI triggers the cameras when the scanner faces forward, so the points in view are at
     most some 15 ms older or newer than the image, and the published ground truth takes them as
     they are. A frame whose scan is missing has none. `Frame.depth` is the annotated depth of the
-    depth benchmark, where `proj_depth/groundtruth` lies in the recording's folder.
+    depth benchmark, where `proj_depth/groundtruth` lies in the recording's folder; then frames
+    without it, such as the first and last five of a recording, have no truth.
 
     The world of a raw recording is east, north, up from the first packet of the inertial unit;
     poses are interpolated to the times of the images. The world of a sequence is its first camera
@@ -104,6 +105,11 @@ class KittiDrive(Drive):
         missing = [view.image.stem for view in self._views if view.lidar is None]
         if 0 < len(missing) < len(self._views):
             logger.warning("%s: no lidar scan for %s", self.name, _some(missing))
+        self.only_depth_is_truth = any(view.depth is not None for view in self._views)
+        if self.only_depth_is_truth:
+            self.truth_note = "annotated depth"
+        elif len(missing) < len(self._views):
+            self.truth_note = "Velodyne"
 
     def __len__(self) -> int:
         return len(self._views)

@@ -15,6 +15,7 @@ from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.base import Drive
 from rosam_core.evaluation.boundaries import is_dense
 from rosam_core.evaluation.eval_page import extremes
+from rosam_core.evaluation.ground_truth import GroundTruth
 from rosam_core.evaluation.live import LiveRun, LiveTopics
 from rosam_core.evaluation.metrics import scored_pixels
 from rosam_core.evaluation.pictures import (
@@ -45,7 +46,6 @@ from rosam_core.evaluation.scoring import (
     camera_height,
     finite,
     format_table,
-    frame_truth,
     score_image,
 )
 from rosam_core.runtime.colormap import colorize_confidence, colorize_depth
@@ -86,7 +86,7 @@ def write_demo(
     chosen = _choose(collected)
     index_of = frame_stamps(drive)
     examples = [
-        _example(title, drive[index_of[stamp]], run, topics, collected.scores)
+        _example(title, drive, index_of[stamp], run, topics, collected.scores)
         for title, stamp in chosen
     ]
     title = f"{card.name}: {conditions_in_words(collected.conditions)}"
@@ -169,7 +169,7 @@ def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: flo
                 continue
             frame = drive[index_of[stamp]]
             write_frame(bag, topics, frame, prediction, messages, RANGE_M[1])
-            score = _score(frame, prediction, found.samples)
+            score = _score(frame, drive, prediction, found.samples)
             if score is not None:
                 found.scores.append(score)
             found.stamps.append(stamp)
@@ -194,10 +194,10 @@ def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: flo
 
 
 def _score(
-    frame: Frame, prediction: DepthPrediction, samples: dict[str, list[Any]]
+    frame: Frame, drive: Drive, prediction: DepthPrediction, samples: dict[str, list[Any]]
 ) -> ImageScore | None:
     """Scores a frame that has a truth, and keeps some of its pixels for the plots."""
-    truth = frame_truth(frame)
+    truth = GroundTruth().of(frame, drive)
     if truth is None:
         return None
     height = camera_height(frame) if frame.depth is not None else None
@@ -229,11 +229,17 @@ def _choose(collected: Collected) -> list[tuple[str, int]]:
 
 
 def _example(
-    title: str, frame: Frame, run: LiveRun, topics: LiveTopics, scores: Sequence[ImageScore]
+    title: str,
+    drive: Drive,
+    index: int,
+    run: LiveRun,
+    topics: LiveTopics,
+    scores: Sequence[ImageScore],
 ) -> Example:
+    frame = drive[index]
     prediction = recorded_prediction(run.bag, topics, frame.stamp_ns)
     score = next((s for s in scores if s.stamp_ns == frame.stamp_ns), None)
-    truth: Float32 | None = frame_truth(frame)
+    truth: Float32 | None = GroundTruth().of(frame, drive)
     return Example(
         title,
         _caption(score),

@@ -105,11 +105,14 @@ class GroundTruth:
             drive: The drive it is of, which says whether its depth is lidar.
 
         Returns:
-            float32[H,W] [m], NaN = unknown, +Inf = beyond; None if it has neither depth nor lidar.
+            float32[H,W] [m], NaN = unknown, +Inf = beyond; None if it has neither depth nor lidar,
+            or lidar alone in a drive where only depth is truth.
 
         Raises:
             ValueError: The mask is of another size than the image.
         """
+        if drive is not None and drive.only_depth_is_truth and frame.depth is None:
+            return None
         from_lidar = frame.depth is None or (drive is not None and drive.depth_is_lidar)
         if not from_lidar or self._is_plain():
             truth = frame_truth(frame, self.options.rounding)

@@ -203,8 +203,9 @@ def score_drives(
                 f"{path}: none of {len(found.skipped)} frames could be scored; the first: "
                 + found.skipped[0]
             )
+        lidar = "" if all(drive.only_depth_is_truth for drive in drives) else " or lidar"
         raise ValueError(
-            f"{path}: no frame has exact depth or lidar"
+            f"{path}: none of {without_truth} frames has exact depth{lidar}"
             + (f" in condition {', '.join(conditions)}" if conditions else "")
             + ", so there is nothing to score against"
         )
