@@ -114,3 +114,10 @@ def test_points_of_one_time_need_no_motion(tmp_path, caplog):
         frame = RosbagDrive(tmp_path / "a.mcap", "/a/image")[0]
     np.testing.assert_allclose(frame.lidar, [[0, -0.5, 10]] * 3, atol=1e-6)
     np.testing.assert_allclose(frame.lidar_origin, [0, -0.5, 0], atol=1e-9)
+
+
+def test_a_sweep_whose_end_is_not_known_is_none(tmp_path):
+    write_bag(tmp_path / "a.mcap", [0, 50_000_000, 400_000_000])  # the last pose is at 200 ms
+    frame = RosbagDrive(tmp_path / "a.mcap", "/a/image")[0]
+    assert frame.lidar is None
+    assert frame.lidar_origin is None

@@ -31,7 +31,7 @@ def test_a_camera_is_found_with_its_info(tmp_path, storage, compressed):
         images = list(bag.messages([camera.topic]))
     assert [message.stamp_ns for message in images] == stamps
     assert [message.log_ns for message in images] == stamps
-    assert images[0].decode().header.frame_id == FRAME_ID
+    assert images[0].decode().header.frame_id == images[0].frame_id == FRAME_ID
 
 
 def damaged(tmp_path, kind):
@@ -202,6 +202,8 @@ def test_bytes_that_are_no_message_are_told(tmp_path):
     assert "/image: a sensor_msgs/msg/Image of 100 bytes does not decode" in camera.problem
     with pytest.raises(ValueError, match="/t: 11 bytes are no sensor_msgs/msg/Image"):
         _ = BagMessage("/t", "sensor_msgs/msg/Image", 0, raw[:11], is_ros1=False).stamp_ns
+    with pytest.raises(ValueError, match="/t: 17 bytes are no sensor_msgs/msg/Image"):
+        _ = BagMessage("/t", "sensor_msgs/msg/Image", 0, raw[:17], is_ros1=False).frame_id
 
 
 def test_a_real_bag_without_metadata_is_refused_but_its_file_is_read(shared_data, tmp_path):

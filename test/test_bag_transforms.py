@@ -41,7 +41,7 @@ def test_moving_frames_are_interpolated_but_not_guessed():
     assert tree.lookup("map", "base", 300_000_000) is None
     # Between two frames that move together nothing has to be known about the motion.
     assert np.allclose(tree.lookup("base", "camera", 2_000_000_000), moved(z=1))
-    assert (tree.root_of("camera"), tree.is_moving("camera")) == ("map", True)
+    assert (tree.world_of("camera"), tree.is_moving("camera")) == ("map", True)
 
 
 def test_a_gap_between_poses_is_not_bridged():
@@ -53,6 +53,98 @@ def test_a_gap_between_poses_is_not_bridged():
     assert tree.lookup("map", "base", 1_199_000_000) is None
     assert np.allclose(tree.lookup("map", "base", 1_200_000_000), moved(x=9))
     assert np.allclose(tree.lookup("map", "base", 1_250_000_000), moved(x=9.5))
+
+
+MS = 1_000_000
+
+
+def robot(odom="odom", localised_ms=100, jump=0.0, speed=1.0):
+    """10 s of a robot whose odometry comes every 20 ms; at 5 s it is corrected by a jump."""
+    tree = TransformTree()
+    tree.add("base", "camera", moved())
+    tree.add("base", "lidar", moved(z=1))
+    for ms in range(0, 10_001, 20):
+        tree.add(odom, "base", moved(x=speed * ms / 1000), ms * MS)
+    for ms in range(0, 10_001, localised_ms):
+        tree.add("map", odom, moved(x=jump * (ms >= 5000), z=1e-4 * ms), ms * MS)
+    tree.settle()
+    return tree
+
+
+def steps(tree, stamps_ms):
+    poses = [tree.lookup(tree.world_of("camera"), "camera", ms * MS) for ms in stamps_ms]
+    return [float(b[0, 3] - a[0, 3]) for a, b in zip(poses, poses[1:], strict=False)]
+
+
+@pytest.mark.parametrize("odom", ["odom", "robot/odom", "vio_odom"])
+def test_a_correction_of_the_localisation_is_no_motion(odom):
+    tree = robot(odom, jump=0.1)
+    assert tree.world_of("camera") == odom
+    assert steps(tree, range(4750, 5251, 100)) == pytest.approx([0.1] * 5)
+    # A scan from before the correction and an image from after it: 40 mm of way are between.
+    T = tree.lookup_moved("camera", 4990 * MS, "lidar", 4950 * MS)
+    assert np.allclose(T, moved(x=-0.04, z=1))
+
+
+def test_slow_localisation_leaves_poses_known():
+    tree = robot("local", localised_ms=1000)
+    assert tree.world_of("camera") == "local"
+    assert all(tree.lookup("local", "camera", ms * MS) is not None for ms in range(300, 9700, 7))
+    # What comes often enough is used, and the scan is moved below it.
+    tree = robot("local", jump=0.1)
+    assert tree.world_of("camera") == "map"
+    T = tree.lookup_moved("camera", 4990 * MS, "lidar", 4950 * MS)
+    assert np.allclose(T, moved(x=-0.04, z=1))
+
+
+def test_the_only_motion_has_gaps_and_is_the_pose_all_the_same():
+    tree = TransformTree()
+    tree.add("base", "camera", moved())
+    for ms, x in ((0, 0), (500, 2), (1200, 9)):
+        tree.add("odom", "base", moved(x=x), ms * MS)
+    assert tree.world_of("camera") == "odom"
+    assert tree.lookup_moved("camera", 250 * MS, "base", 300 * MS)[0, 3] == pytest.approx(0.2)
+
+
+def test_a_joint_below_slow_poses_is_no_world():
+    tree = TransformTree()
+    for ms in range(0, 10_001, 20):
+        tree.add("base", "head", moved(turn_z_deg=ms / 100), ms * MS)
+    tree.add("head", "camera", moved(y=0.2))
+    tree.add("head", "lidar", moved())
+    for ms in range(0, 10_001, 1000):
+        tree.add("map", "base", moved(x=ms / 1000), ms * MS)
+    assert tree.world_of("camera") == "map"
+    assert tree.lookup("map", "camera", 500 * MS) is None
+    assert tree.lookup_moved("camera", 500 * MS, "lidar", 540 * MS) is None
+
+
+def test_odometry_that_stands_still_below_slam_is_no_world():
+    tree = TransformTree()
+    for ms in range(0, 10_001, 100):
+        tree.add("odom", "base", moved(), ms * MS)
+        tree.add("base", "camera", moved(turn_z_deg=ms / 100), ms * MS)
+        tree.add("map", "odom", moved(x=ms / 1000), ms * MS)
+    tree.settle()
+    assert tree.world_of("camera") == "map"
+    assert steps(tree, (1000, 1100)) == pytest.approx([0.1])
+
+
+def test_what_moves_is_not_moved_as_if_it_stood_still():
+    tree = robot()
+    assert np.allclose(
+        tree.lookup_moved("camera", 900 * MS, "lidar", 950 * MS), moved(x=0.05, z=1)
+    )
+    assert tree.lookup_moved("camera", 10_010 * MS, "lidar", 10_100 * MS) is None
+    assert np.allclose(tree.lookup_moved("camera", 10_100 * MS, "lidar", 10_100 * MS), moved(z=1))
+    assert tree.lookup_moved("camera", 0, "elsewhere", 10 * MS) is None
+    # Without any odometry, or with a pose that was told once, nothing is known of motion.
+    still = TransformTree()
+    still.add("base", "camera", moved())
+    still.add("base", "lidar", moved(z=1))
+    assert np.allclose(still.lookup_moved("camera", 0, "lidar", 99 * MS), moved(z=1))
+    still.add("map", "base", moved(x=7), 0)
+    assert np.allclose(still.lookup_moved("camera", 0, "lidar", 99 * MS), moved(z=1))
 
 
 def test_mountings_that_are_repeated_on_tf_are_no_poses(tmp_path):

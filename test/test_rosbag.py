@@ -45,6 +45,39 @@ def test_lidar_is_moved_to_where_the_camera_was(tmp_path):
         RosbagDrive(tmp_path / "a.mcap", lidar_topic="/p")
 
 
+def test_a_scan_is_moved_by_odometry_or_is_none(tmp_path):
+    """10 m/s along odom's z, a scan 40 ms after each image, localisation at 1 Hz.
+
+    Odometry is lost from 1.0 to 1.8 s.
+    """
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        edges = [("base", FRAME_ID, moved()), ("base", "lidar", moved(y=1))]
+        writer.write_transforms(START_NS, edges, static=True)
+        for ms in range(0, 3001, 20):
+            stamp, z = START_NS + ms * 1_000_000, ms / 100
+            if not 1000 < ms < 1800:
+                writer.write_transforms(stamp, [("odom", "base", moved(z=z))])
+            if ms % 1000 == 0:
+                writer.write_transforms(stamp, [("map", "odom", moved(x=ms / 1000))])
+            if ms % 200 == 100:
+                writer.write_camera_info("/a/camera_info", stamp, FRAME_ID, CAMERA)
+                writer.write_image("/a/image", stamp, FRAME_ID, grey(1))
+            if ms % 200 == 140:
+                points = np.array([[0, -1, 100 - z]], np.float32)  # a wall
+                writer.write_points("/points", stamp, "lidar", points)
+    drive = RosbagDrive(tmp_path / "a.mcap")
+    frames = list(drive)
+    lost = [5, 6, 7, 8]
+    assert [i for i, frame in enumerate(frames) if frame.T_world_camera is None] == lost
+    assert [i for i, frame in enumerate(frames) if frame.lidar is None] == lost
+    assert [i for i in range(len(drive)) if not drive.glance(i).has_lidar] == lost
+    for frame in frames:
+        if frame.lidar is not None:
+            z = (frame.stamp_ns - START_NS) / 1e8
+            np.testing.assert_allclose(frame.T_world_camera, moved(z=z), atol=1e-9)
+            np.testing.assert_allclose(frame.lidar, [[0, 0, 100 - z]], atol=1e-4)
+
+
 def without_chunks(path):
     """Rewrites an MCAP as the preset fastwrite has it: its records one after the other."""
     data, out, at = path.read_bytes(), b"\x89MCAP0\r\n", 8

@@ -89,12 +89,26 @@ class BagMessage:
         Raises:
             ValueError: There are too few bytes for a header.
         """
-        if len(self.raw) < 12:
+        sec, nanosec = self._unpack("iI", 4)
+        return int(sec) * 1_000_000_000 + int(nanosec)
+
+    @property
+    def frame_id(self) -> str:
+        """Frame in the header, read without decoding, as `stamp_ns` is.
+
+        Raises:
+            ValueError: There are too few bytes for a header, or they are no text.
+        """
+        (size,) = self._unpack("I", 12)
+        (name,) = self._unpack(f"{size}s", 16)
+        return bytes(name).rstrip(b"\0").decode()
+
+    def _unpack(self, layout: str, at: int) -> tuple[Any, ...]:
+        if len(self.raw) < at + struct.calcsize("<" + layout):
             raise ValueError(f"{self.topic}: {len(self.raw)} bytes are no {self.msgtype}")
         # A ROS 1 header has a four-byte sequence number where CDR has its four-byte preamble.
         little = self.is_ros1 or self.raw[1] & 1
-        sec, nanosec = struct.unpack_from("<iI" if little else ">iI", self.raw, 4)
-        return int(sec) * 1_000_000_000 + int(nanosec)
+        return struct.unpack_from(("<" if little else ">") + layout, self.raw, at)
 
     def to_cdr(self) -> bytes | memoryview:
         """Returns the message as CDR, which ROS 2 publishers and bags take as it is.

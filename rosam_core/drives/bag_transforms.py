@@ -6,6 +6,7 @@ import array
 import bisect
 import collections
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ MAX_GAP_NS = 600_000_000
 MAX_HOLD_NS = 50_000_000
 """Before its first transform and after its last, a moving frame is known for so long."""
 
+MIN_TRAVEL_M = 1.0
+"""A link that carries its child further moves the robot; less may be a joint or a correction."""
+
 SAME = 1e-6
 """Transforms whose entries differ by no more are the same [m, or sine of an angle]."""
 
@@ -35,6 +39,8 @@ class TransformTree:
         self._parents: dict[str, str] = {}
         self._static: dict[str, Float64] = {}
         self._moving: dict[str, _Motion] = {}
+        self._worlds: dict[str, str | None] = {}  # what was answered, until more is added
+        self._grounds: dict[str, str] = {}
 
     @classmethod
     def of_bag(cls, bag: BagReader) -> TransformTree:
@@ -70,6 +76,7 @@ class TransformTree:
     def add(self, parent: str, child: str, T: Float64, stamp_ns: int | None = None) -> None:
         """Adds float64[4,4] T_parent_child, for ever or at a time [ns]."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
+        self._forget()
         self._parents[child] = parent
         if stamp_ns is None:
             self._static[child] = T
@@ -81,18 +88,63 @@ class TransformTree:
 
         ROS 1 and some camera drivers repeat mountings on `/tf`, and those are no poses.
         """
+        self._forget()
         for child, motion in list(self._moving.items()):
             if len(motion) > 1 and motion.is_still():
                 del self._moving[child]
                 self._static.setdefault(child, motion.at(0)[1])
 
-    def root_of(self, frame: str) -> str:
-        """Returns the frame at the root of the tree that holds `frame`."""
-        return self._chain(frame)[-1]
-
     def is_moving(self, frame: str) -> bool:
         """Returns whether any transform between `frame` and its root changes in time."""
         return any(name in self._moving for name in self._chain(frame))
+
+    def world_of(self, frame: str) -> str | None:
+        """Returns the frame whose view of `frame` is its pose, None if `frame` does not move.
+
+        `odom` where it is above: localisation corrects it in jumps, which are no motion, and
+        often below the rate that poses need (REP 105). Else the highest frame, without links that
+        have gaps where the robot already travels below them.
+        """
+        frame = frame.lstrip("/")
+        if frame not in self._worlds:
+            self._worlds[frame] = self._find_world(self._chain(frame))
+        return self._worlds[frame]
+
+    def _find_world(self, chain: list[str]) -> str | None:
+        moving = [place for place, name in enumerate(chain) if name in self._moving]
+        if not moving:
+            return None
+        for place in range(moving[0] + 1, len(chain)):
+            # Some SLAM moves the robot by map -> odom, and odom -> base stands still.
+            if _is_odometry(chain[place]) and (
+                self._travels(chain[:place]) or not self._travels(chain[place:])
+            ):
+                return chain[place]
+        for place in moving:
+            if self._moving[chain[place]].has_gaps and self._travels(chain[:place]):
+                return chain[place]
+        return chain[-1]
+
+    def _ground_of(self, frame: str) -> str:
+        """Returns the frame nearest above in which the robot travels; `frame` if none moves it."""
+        if frame not in self._grounds:
+            chain = self._chain(frame)
+            steps = range(1, len(chain))
+            nearest = next((chain[p] for p in steps if self._travels(chain[:p])), None)
+            if nearest is None:
+                # What was told but once says nothing of motion.
+                is_tracked = any(len(self._moving.get(name, ())) > 1 for name in chain)
+                nearest = (self.world_of(frame) if is_tracked else None) or frame
+            self._grounds[frame] = nearest
+        return self._grounds[frame]
+
+    def _travels(self, names: list[str]) -> bool:
+        found = [self._moving[name] for name in names if name in self._moving]
+        return any(motion.travel_m > MIN_TRAVEL_M for motion in found)
+
+    def _forget(self) -> None:
+        self._worlds.clear()
+        self._grounds.clear()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Float64 | None:
         """Returns float64[4,4] T_target_source at a time [ns], or None if it is not known."""
@@ -111,6 +163,31 @@ class TransformTree:
         if target == common:
             return T_common_source
         return np.linalg.inv(T_common_target) @ T_common_source
+
+    def lookup_moved(
+        self, target: str, target_ns: int, source: str, source_ns: int
+    ) -> Float64 | None:
+        """Returns T_target_source from a sensor at one time [ns] to another at its own.
+
+        The robot's motion between the two is that in the nearest frame in which it travels; the
+        corrections of localisation above would only add their jumps.
+
+        Returns:
+            float64[4,4]; None if the frames are not connected, or if what moves is not known at
+            either time.
+        """
+        if target_ns == source_ns:
+            return self.lookup(target, source, target_ns)
+        above = self._chain(source)
+        common = next((name for name in self._chain(target) if name in above), None)
+        if common is None:
+            return None
+        ground = self._ground_of(common)
+        T_ground_target = self.lookup(ground, target, target_ns)
+        T_ground_source = self.lookup(ground, source, source_ns)
+        if T_ground_target is None or T_ground_source is None:
+            return None
+        return np.linalg.inv(T_ground_target) @ T_ground_source
 
     def _chain(self, frame: str) -> list[str]:
         chain = [frame.lstrip("/")]
@@ -164,8 +241,25 @@ class _Motion:
         values = np.frombuffer(self._values).reshape(-1, 12)
         return bool(np.abs(values - values[0]).max() <= SAME)
 
+    @property
+    def travel_m(self) -> float:
+        """Diagonal of the box that holds all places of the child in its parent [m]."""
+        values = np.frombuffer(self._values).reshape(-1, 12)
+        return float(np.linalg.norm(np.ptp(values[:, 3::4], axis=0)))
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether it is not known somewhere between the first and the last, or was told once."""
+        self._sort()
+        stamps = np.frombuffer(self._stamps, np.int64)
+        return len(stamps) < 2 or bool(np.diff(stamps).max() > MAX_GAP_NS)
+
     def place_of(self, stamp_ns: int) -> int:
         """Returns the number of the first at or after a time [ns]."""
+        self._sort()
+        return bisect.bisect_left(self._stamps, stamp_ns)
+
+    def _sort(self) -> None:
         if not self._is_sorted:
             order = np.argsort(np.frombuffer(self._stamps, np.int64), kind="stable")
             stamps = np.frombuffer(self._stamps, np.int64)[order]
@@ -173,13 +267,17 @@ class _Motion:
             self._stamps = array.array("q", stamps.tobytes())
             self._values = array.array("d", values.tobytes())
             self._is_sorted = True
-        return bisect.bisect_left(self._stamps, stamp_ns)
 
     def at(self, place: int) -> tuple[int, Float64]:
         """Returns the time [ns] and float64[4,4]."""
         T = np.eye(4)
         T[:3] = np.reshape(self._values[12 * place : 12 * place + 12], (3, 4))
         return self._stamps[place], T
+
+
+def _is_odometry(frame: str) -> bool:
+    """Returns whether a frame is named as one of odometry, such as `odom` or `robot/vio_odom`."""
+    return "odom" in re.split(r"[/_]", frame)
 
 
 def interpolate(T_before: Float64, T_after: Float64, share: float) -> Float64:

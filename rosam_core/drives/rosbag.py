@@ -118,6 +118,7 @@ class RosbagDrive(Drive):
         self.stamps_ns, self._images = self._index(bag, topic.topic)
         self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
         self._empty_scans: set[tuple[int, int]] = set()
+        self._lidar_frame = ""
         if chosen:
             self._lidar_stamps, self._lidars = self._index(bag, chosen, self._empty_scans)
         self.transforms = TransformTree.of_bag(bag) if transforms is None else transforms
@@ -137,16 +138,12 @@ class RosbagDrive(Drive):
         image = decode_message(decoded)
         camera = self._camera or self._camera_at(message.log_ns)
         frame_id, stamp = decoded.header.frame_id, message.stamp_ns
-        T_world_camera = None
-        if self.transforms.is_moving(frame_id):
-            root = self.transforms.root_of(frame_id)
-            T_world_camera = self.transforms.lookup(root, frame_id, stamp)
         lidar, lidar_origin = self._lidar_at(stamp, frame_id)
         return Frame(
             image=image,
             camera=camera_for_image(camera, image.shape[1], image.shape[0], self._described()),
             stamp_ns=stamp,
-            T_world_camera=T_world_camera,
+            T_world_camera=self._pose_at(stamp, frame_id),
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
             lidar=lidar,
@@ -167,19 +164,15 @@ class RosbagDrive(Drive):
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its image."""
         stamp = int(self.stamps_ns[index])
-        T_world_camera = None
-        if self.transforms.is_moving(self.frame_id):
-            root = self.transforms.root_of(self.frame_id)
-            T_world_camera = self.transforms.lookup(root, self.frame_id, stamp)
         nearest = self._nearest_scan(stamp)
         is_empty = nearest is not None and self._lidars[nearest] in self._empty_scans
         return Glance(
             stamp_ns=stamp,
             camera=self._camera or self._camera_at(self._images[index][0]),
-            T_world_camera=T_world_camera,
+            T_world_camera=self._pose_at(stamp, self.frame_id),
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
-            has_lidar=nearest is not None and not is_empty,
+            has_lidar=nearest is not None and not is_empty and self._is_placed(nearest, stamp),
             has_empty_scan=is_empty,
         )
 
@@ -230,10 +223,13 @@ class RosbagDrive(Drive):
             rank = rank + 1 if message.log_ns == last else 0
             last = message.log_ns
             try:
-                stamps.append(message.stamp_ns)
+                stamp = message.stamp_ns
+                if empty is not None and not stamps:
+                    self._lidar_frame = message.frame_id
             except ValueError as error:
                 logger.warning("left out: %s", error)
                 continue
+            stamps.append(stamp)
             places.append((last, rank))
             if empty is not None and not points_in(message):
                 empty.add((last, rank))
@@ -272,11 +268,16 @@ class RosbagDrive(Drive):
         index = int(np.searchsorted(self._info_times, log_ns, side="right")) - 1
         return self._info_cameras[max(0, index)]
 
+    def _pose_at(self, stamp_ns: int, frame_id: str) -> Float64 | None:
+        world = self.transforms.world_of(frame_id)
+        return None if world is None else self.transforms.lookup(world, frame_id, stamp_ns)
+
     def _lidar_at(self, stamp_ns: int, frame_id: str) -> tuple[Float32 | None, Float64 | None]:
         """Returns the scan nearest in time in the camera's frame, and where it was taken.
 
-        Motion between scan and image is removed if it is known, and motion during the scan if its
-        points have times.
+        Motion between scan and image is removed, and motion during the scan if its points have
+        times. A scan whose motion is not known although the robot moves is none: its points would
+        be elsewhere.
         """
         nearest = self._nearest_scan(stamp_ns)
         if nearest is None or self.lidar_topic is None:
@@ -284,21 +285,28 @@ class RosbagDrive(Drive):
         scan_ns = int(self._lidar_stamps[nearest])
         cloud = self._read(self.lidar_topic, self._lidars[nearest]).decode()
         source = cloud.header.frame_id
-        T = self._moved_transform(frame_id, stamp_ns, source, scan_ns)
+        T = self.transforms.lookup_moved(frame_id, stamp_ns, source, scan_ns)
         if T is None:
             return None, None
         points, seconds = read_timed_points(cloud)
         if seconds is None or not len(points):
             return moved(points, T), T[:3, 3]
         begin, end = float(seconds.min()), float(seconds.max())
+        if end <= begin:
+            return moved(points, T), T[:3, 3]
         ends = [
-            self._moved_transform(frame_id, stamp_ns, source, scan_ns + round(1e9 * offset))
+            self.transforms.lookup_moved(frame_id, stamp_ns, source, scan_ns + round(1e9 * offset))
             for offset in (begin, end)
         ]
-        if ends[0] is None or ends[1] is None or end <= begin:
-            return moved(points, T), T[:3, 3]
+        if ends[0] is None or ends[1] is None:
+            return None, None
         share = (seconds - begin) / (end - begin)
         return moved_sweep(points, share, ends[0], ends[1]), (ends[0] + ends[1])[:3, 3] / 2
+
+    def _is_placed(self, scan: int, stamp_ns: int) -> bool:
+        """Returns whether it is known where a scan is, seen from the camera at a time."""
+        place = (self.frame_id, stamp_ns, self._lidar_frame, int(self._lidar_stamps[scan]))
+        return self.transforms.lookup_moved(*place) is not None
 
     def _nearest_scan(self, stamp_ns: int) -> int | None:
         """Returns the number of the scan nearest in time, None if none is near enough."""
@@ -306,16 +314,3 @@ class RosbagDrive(Drive):
         if not gaps.size or gaps.min() > MAX_LIDAR_GAP_NS:
             return None
         return int(np.argmin(gaps))
-
-    def _moved_transform(
-        self, camera: str, stamp_ns: int, source: str, scan_ns: int
-    ) -> Float64 | None:
-        """Returns T_camera_source from a sensor at one time to the camera at another."""
-        tree = self.transforms
-        if tree.is_moving(source) and tree.is_moving(camera) and scan_ns != stamp_ns:
-            root = tree.root_of(source)
-            T_root_source = tree.lookup(root, source, scan_ns)
-            T_camera_root = tree.lookup(camera, root, stamp_ns)
-            if T_root_source is not None and T_camera_root is not None:
-                return T_camera_root @ T_root_source
-        return tree.lookup(camera, source, stamp_ns)
