@@ -94,7 +94,8 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
     data = recipe.data
     size = (data.width, data.height)
     if recipe.method == "synthetic_adaptation" and weather_of(recipe) == "translated":
-        return _clear_days(recipe), _validation(recipe, [])
+        clear = _clear_days(recipe)
+        return clear, _validation(recipe, trained=clear.recorded)
     if recipe.method in ("supervised", "synthetic_adaptation"):
         drives = find_training_drives(data.drives)
         kind = TrainingSamples if recipe.method == "supervised" else PairedSamples
@@ -134,7 +135,7 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
                 f"the depth of {recipe.rosam_depth.teacher} has no scale, so poses of the drives "
                 "do not judge it: set rosam_depth.reliability=none"
             )
-    return samples, _validation(recipe, [])
+    return samples, _validation(recipe, trained=recorded)
 
 
 def networks(recipe: Recipe) -> dict[str, nn.Module]:
@@ -314,17 +315,40 @@ def _recorded_drives(path: str, video: VideoOptions) -> list[Drive]:
     return open_drives(path, video.kind, conditions, options)
 
 
-def _validation(recipe: Recipe, drives: Sequence[DriveIndex]) -> Validation | None:
+def _validation(
+    recipe: Recipe, drives: Sequence[DriveIndex] = (), trained: RecordedSamples | None = None
+) -> Validation | None:
+    """Returns what is scored while it trains; warns of frames that are trained on as well."""
     data, limit = recipe.data, recipe.train.val_samples
     size = (data.width, data.height)
     if not data.val_drives:
         return None
-    if find_kind(Path(data.val_drives)) != "synthetic":
+    kind = find_kind(Path(data.val_drives))
+    if data.val_split and kind not in ("nuscenes", "robotcar"):
+        raise ValueError(
+            f"data.val_split={data.val_split} has no meaning for {data.val_drives}, which is of "
+            f"kind {kind}: nuScenes and RobotCar have splits"
+        )
+    if kind != "synthetic":
         video = data.video
-        camera = (video.nuscenes_camera,) if video.nuscenes_camera else None
-        options = DriveOptions(fov_deg=video.fov_deg, nuscenes_camera=camera)
-        recorded = open_drives(data.val_drives, options=options)
-        return RecordedValidation(recorded, size, data.target, limit, video.view.resize)
+        options = DriveOptions(
+            fov_deg=video.fov_deg,
+            nuscenes_camera=(video.nuscenes_camera,) if video.nuscenes_camera else None,
+            nuscenes_split=data.val_split,
+            robotcar_split=data.val_split,
+        )
+        recorded = open_drives(data.val_drives, options=options.usable_by(kind))
+        held = RecordedValidation(recorded, size, data.target, limit, video.view.resize)
+        places = [Path(path).resolve() for path in (data.drives, data.val_drives)]
+        is_inside = places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0])
+        shared = trained.names() & held.names() if trained and is_inside else set()
+        if shared:
+            log.warning(
+                "%d of %d validation frames are trained on as well, so best.pt is not chosen by "
+                "unseen ones: name other data.val_drives, or data.val_split",
+                *(len(shared), len(held)),
+            )
+        return held
     held_out = find_training_drives(data.val_drives)
     if shared := shared_worlds(drives, held_out):
         log.warning("%d validation worlds are training worlds too: %s", len(shared), shared)

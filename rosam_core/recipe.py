@@ -73,6 +73,7 @@ class DataOptions:
 
     drives: str = "data/synthetic/train"  # of `rosam synth`, or, for video, any
     val_drives: str | None = "data/synthetic/val"  # held out, with depth; null = no validation
+    val_split: str | None = None  # of nuScenes or RobotCar val_drives, such as val
     width: int = 320
     height: int = 192
     canonical_focal_px: float = 288.0  # focal length, at network size, of metric output

@@ -281,7 +281,11 @@ class Trainer:
         if not self.fabric.is_global_zero or self.validation is None:
             return
         report = evaluate_student(
-            self.ema, self.validation, self.recipe.train.batch_size, self.fabric.device
+            self.ema,
+            self.validation,
+            self.recipe.train.batch_size,
+            self.fabric.device,
+            self.samples.is_metric,
         )
         self.last_validation = report
         flat = {
@@ -292,7 +296,7 @@ class Trainer:
         records.write("val", self.step, self.elapsed_s / 60, flat)
         error = report["all"]["abs_rel"]
         tqdm.write(
-            f"step {self.step}: AbsRel "
+            f"step {self.step}: AbsRel{'' if self.samples.is_metric else ', median-scaled,'} "
             + "  ".join(f"{c} {f['abs_rel']:.3f}" for c, f in report.items())
         )
         if error < self.best:

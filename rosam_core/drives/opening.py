@@ -79,18 +79,28 @@ class DriveOptions:
         Raises:
             ValueError: An option is stated that this kind has no use for.
         """
-        uses = {
+        names = {"fov_deg": "fov"}
+        for name, value in vars(self).items():
+            if value is not None and name not in self._used_by(kind):
+                option = names.get(name, name).replace("_", "-")
+                raise ValueError(f"--{option} has no meaning for a drive of kind {kind}")
+
+    def usable_by(self, kind: str) -> DriveOptions:
+        """Returns what a kind of drive has a use for, and nothing else.
+
+        Args:
+            kind: One of `KINDS`.
+        """
+        return DriveOptions(**{name: getattr(self, name) for name in self._used_by(kind)})
+
+    def _used_by(self, kind: str) -> set[str]:
+        return {
             "frames": {"camera", "fov_deg", "fps", "depth", "bayer"},
             "bag": {"camera", "fov_deg", "topic", "lidar"},
             "kitti": {"kitti_camera"},
             "nuscenes": {name for name in vars(self) if name.startswith("nuscenes_")},
             "robotcar": {name for name in vars(self) if name.startswith("robotcar_")},
         }.get(kind, set())
-        names = {"fov_deg": "fov"}
-        for name, value in vars(self).items():
-            if value is not None and name not in uses:
-                option = names.get(name, name).replace("_", "-")
-                raise ValueError(f"--{option} has no meaning for a drive of kind {kind}")
 
 
 def find_kind(path: Path) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from rosam_core.drives.base import Drive
+
+T = TypeVar("T")
 
 Place = tuple[Drive, int]
 """A drive and the index of one of its frames."""
@@ -25,14 +28,14 @@ def places_of(drives: Sequence[Drive], conditions: Sequence[str] = ()) -> list[P
     return [place for place in places if not conditions or _may_be_of(place, conditions)]
 
 
-def spread(places: Sequence[Place], count: int) -> list[Place]:
+def spread(places: Sequence[T], count: int) -> list[T]:
     """Returns at most `count` places: one of each of as many equal stretches, the same each time.
 
     Which of a stretch is drawn: every n-th frame of drives whose cameras take turns, that change
     their condition with every frame, or every few drives, would all be of one of them.
 
     Args:
-        places: In the order of the drives.
+        places: Frames, in whatever form, in the order of the drives.
         count: How many, > 0.
     """
     if count >= len(places):

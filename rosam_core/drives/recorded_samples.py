@@ -174,6 +174,10 @@ class RecordedSamples:
         glance = target.drive.glance(target.index)
         return f"{target.drive.scene(target.index)}/{glance.camera_name}/{glance.stamp_ns}"
 
+    def names(self) -> set[str]:
+        """Returns the names of all frames."""
+        return {self.name(index) for index in range(len(self.targets))}
+
     def at(self, epoch: int, index: int) -> Sample:
         """Returns frame `index`, in the order of the drives, as this epoch shows it.
 

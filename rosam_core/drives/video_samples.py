@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from rosam_core.drives.augmentation import AugmentationOptions
 from rosam_core.drives.base import Drive
 from rosam_core.drives.neighbours import NeighbourOptions
+from rosam_core.drives.places import spread
 from rosam_core.drives.recorded_samples import RecordedSamples, Sample, ViewOptions
 from rosam_core.drives.training_samples import DepthTarget, depth_sample
 
@@ -81,7 +83,7 @@ class RecordedValidation:
         drives: Of any kind, with lidar or depth.
         size: Network width and height [px].
         target: How depth becomes a target.
-        limit: At most so many frames, spread evenly.
+        limit: At most so many frames, spread over the drives.
         resize: As `ViewOptions` has it.
 
     Raises:
@@ -101,25 +103,32 @@ class RecordedValidation:
             size,
             view=ViewOptions(resize=resize, crop=(1.0, 1.0), flip=0.0),
             look=AugmentationOptions(),
-            neighbours=NeighbourOptions(need="none"),
+            # A camera that stands still is scored as well, and no image is read to see motion.
+            neighbours=NeighbourOptions(need="none", min_speed_mps=0.0, min_flow_px=0.0),
             neighbour_looks=False,
         )
-        count = min(limit, len(self.recorded))
-        self.chosen = np.linspace(0, len(self.recorded) - 1, count).round().astype(int)
+        self.recorded.targets = [
+            dataclasses.replace(target, previous=None, next=None)  # which nothing here looks at
+            for target in spread(self.recorded.targets, limit)
+        ]
         self.target = target
 
     def __len__(self) -> int:
         """Returns the number of frames."""
-        return len(self.chosen)
+        return len(self.recorded)
+
+    def names(self) -> set[str]:
+        """Returns scene/camera/stamp of every frame."""
+        return self.recorded.names()
 
     def condition(self, number: int) -> str:
         """Returns the condition of a frame."""
-        target = self.recorded.targets[int(self.chosen[number])]
+        target = self.recorded.targets[number]
         return target.drive.glance(target.index).condition
 
     def __getitem__(self, number: int) -> dict[str, npt.NDArray[np.generic]]:
         """Returns `depth_sample` of a frame."""
-        sample = self.recorded.at(0, int(self.chosen[number]))
+        sample = self.recorded.at(0, number)
         depth = sample["depth"][0].astype(np.float32)
         known = np.where(depth > 0, depth, np.float32(np.nan))
         image = sample["image"].transpose(1, 2, 0).astype(np.uint8)

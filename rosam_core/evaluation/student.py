@@ -31,18 +31,22 @@ class Validation(Protocol):
 
 @torch.no_grad()
 def evaluate_student(
-    student: nn.Module, samples: Validation, batch_size: int, device: torch.device
+    student: nn.Module,
+    samples: Validation,
+    batch_size: int,
+    device: torch.device,
+    is_metric: bool = True,
 ) -> dict[str, dict[str, float]]:
     """Returns figures by condition, and their mean over conditions as `"all"`.
 
-    Every figure is the mean over images of the mean over their pixels with depth, without any
-    scaling of the prediction.
+    Every figure is the mean over images of the mean over their pixels with depth.
 
     Args:
         student: In evaluation mode or not; it is evaluated in it and put back.
         samples: Whole, letterboxed frames.
         batch_size: Images at a time.
         device: Where the student is.
+        is_metric: Score metres as they are; otherwise median-scaled, image by image.
 
     Returns:
         `abs_rel`, `delta1` (share within a factor 1.25) and `confidence` (its mean, which equals
@@ -62,7 +66,10 @@ def evaluate_student(
             valid = torch.from_numpy(batch[k]["valid"])
             if not bool(valid.any()):
                 continue
-            error = (log_depth[k] - torch.from_numpy(batch[k]["log_depth"]))[valid]
+            truth = torch.from_numpy(batch[k]["log_depth"])[valid]
+            error = log_depth[k][valid] - truth
+            if not is_metric:  # torch's median is the lower one, as in `rosam eval`
+                error = error + truth.median() - log_depth[k][valid].median()
             confidence = 1 - torch.exp(-math.log(CONFIDENT_RATIO) * torch.exp(-log_b[k][valid]))
             row = (
                 float((torch.exp(error) - 1).abs().mean()),
