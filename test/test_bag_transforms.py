@@ -1,5 +1,6 @@
 """Transforms between frames, and points of any layout, worked out by hand."""
 
+import itertools
 import struct
 import tracemalloc
 from types import SimpleNamespace
@@ -73,7 +74,7 @@ def robot(odom="odom", localised_ms=100, jump=0.0, speed=1.0):
 
 def steps(tree, stamps_ms):
     poses = [tree.lookup(tree.world_of("camera"), "camera", ms * MS) for ms in stamps_ms]
-    return [float(b[0, 3] - a[0, 3]) for a, b in zip(poses, poses[1:], strict=False)]
+    return [float(b[0, 3] - a[0, 3]) for a, b in itertools.pairwise(poses)]
 
 
 @pytest.mark.parametrize("odom", ["odom", "robot/odom", "vio_odom"])
