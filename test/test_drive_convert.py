@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from support import write_tiny_model
 from test_eval_command import HEIGHT, WIDTH, write_drive
+from test_nuscenes_writer import Ring
 
 from rosam_core.cli import main
 from rosam_core.drives.bag_writer import write_drive as write_bag
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, save_ranges
+from rosam_core.drives.nuscenes_writer import write_nuscenes
 from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.synthetic import drive as disk
 
@@ -91,6 +93,7 @@ def test_the_figures_are_the_same_in_every_form_with_lidar(source, tmp_path, cap
         arguments = ("--to", form) if form in ("nuscenes", "robotcar") else ()
         assert convert(capsys, source, "-o", tmp_path / FORMS[form], *arguments)[0] == 0
         command = ["eval", "--drive", str(tmp_path / FORMS[form]), "--model", str(model)]
+        command += ["--max-depth", "80"]  # which RobotCar alone does not have by default
         window = ["--robotcar-window", "0"] if form == "robotcar" else []
         for truth in ("protocol", "general"):
             assert main([*command, *window, "--ground-truth", truth, "--json"]) == 0
@@ -146,6 +149,49 @@ def test_frames_of_two_conditions_become_two_folders(tmp_path, capsys):
     again = (tmp_path / "a", "-o", tmp_path / "out", "--to", "frames", "--force", "--jpeg", 90)
     assert convert(capsys, *again)[0] == 0
     assert list((tmp_path / "out").glob("*/*.jpg"))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Three cameras, two scenes of two instants each."""
+    second = Ring(instants=4)
+    second.name, second.places = "second", second.places[6:]
+    second.scene = lambda index: "second"
+    write_nuscenes([Ring(instants=2), second], tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ((), "has 3 cameras (CAM_FRONT, CAM_BACK, CAM_FRONT_LEFT) and 2 scenes (scene-0000, "),
+        (("--nuscenes-camera", "CAM_BACK"), "has 1 camera (CAM_BACK) and 2 scenes"),
+        (("--nuscenes-split", "second"), "CAM_FRONT_LEFT) and 1 scene (scene-0001)"),
+    ],
+)
+def test_cameras_and_scenes_are_not_mixed_in_one_bag(tree, tmp_path, capsys, chosen, message):
+    (tree / "splits.json").write_text(json.dumps({"second": scenes_of(tree)[1:]}))
+    (tmp_path / "rig.mcap").write_bytes(b"there before")
+    code, said = convert(capsys, tree, "-o", tmp_path / "rig.mcap", "--force", *chosen)
+    assert code == 1
+    assert message in said.err
+    assert "choose with --nuscenes-camera NAME and --nuscenes-split FILE" in said.err
+    assert (tmp_path / "rig.mcap").read_bytes() == b"there before"
+
+
+def test_one_camera_of_one_scene_becomes_a_bag(tree, tmp_path, capsys):
+    (tmp_path / "one.txt").write_text(scenes_of(tree)[1] + "\n")
+    chosen = ("--nuscenes-camera", "CAM_FRONT_LEFT", "--nuscenes-split", tmp_path / "one.txt")
+    code, said = convert(capsys, tree, "-o", tmp_path / "one.mcap", *chosen)
+    assert code == 0, said.err
+    (drive,) = open_drives(tmp_path / "one.mcap")
+    ring = Ring(instants=4)
+    assert [f.stamp_ns for f in drive] == [ring.stamp(i, "CAM_FRONT_LEFT") for i in (2, 3)]
+
+
+def scenes_of(tree):
+    (drive,) = open_drives(tree)
+    return list(dict.fromkeys(drive.scene(index) for index in range(len(drive))))
 
 
 @pytest.mark.parametrize(

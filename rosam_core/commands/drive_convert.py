@@ -101,19 +101,44 @@ def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
             f"a bag holds one drive, {args.path} has {len(drives)} ({names}): name one by its "
             "path, and one --condition of a synthetic drive"
         )
+    (drive,) = drives
+    glances = [drive.glance(index) for index in range(len(drive))]
+    _refuse_several_views(drive, glances, args.path)
     written = write_drive(
-        drives[0],
+        drive,
         args.output,
         compressed=None if args.jpeg is None else "jpeg",
         quality=92 if args.jpeg is None else args.jpeg,
         with_truth=True,
         overwrite=args.force,
     )
-    glances = [drives[0].glance(index) for index in range(len(drives[0]))]
     save_ranges(
         sidecar_of(args.output), [g.stamp_ns for g in glances], [g.condition for g in glances]
     )
     return written
+
+
+def _refuse_several_views(drive: Drive, glances: Sequence[Glance], path: Path) -> None:
+    """Refuses what would mix cameras or scenes on the topics of one camera.
+
+    Raises:
+        ValueError: The frames, as nuScenes' are, are of several.
+    """
+    found = {
+        "camera": dict.fromkeys(glance.camera_name for glance in glances),
+        "scene": dict.fromkeys(drive.scene(index) for index in range(len(drive))),
+    }
+    if all(len(names) < 2 for names in found.values()):
+        return
+    words = " and ".join(
+        f"{len(names)} {what}{'s' * (len(names) > 1)} ({', '.join(list(names)[:6])}"
+        + (", ...)" if len(names) > 6 else ")")
+        for what, names in found.items()
+    )
+    raise ValueError(
+        f"a bag holds one camera of one scene, {path} has {words}: choose with --nuscenes-camera "
+        "NAME and --nuscenes-split FILE, a text file that names one scene"
+    )
 
 
 def _condition(drive: Drive) -> str:
