@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from test_nuscenes_writer import Ring
 from rosam_core.cli import main
 from rosam_core.drives.bag_writer import write_drive as write_bag
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, save_ranges
+from rosam_core.drives.frames_writer import write_frames
 from rosam_core.drives.nuscenes_writer import write_nuscenes
 from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.synthetic import drive as disk
@@ -149,6 +151,35 @@ def test_frames_of_two_conditions_become_two_folders(tmp_path, capsys):
     again = (tmp_path / "a", "-o", tmp_path / "out", "--to", "frames", "--force", "--jpeg", 90)
     assert convert(capsys, *again)[0] == 0
     assert list((tmp_path / "out").glob("*/*.jpg"))
+
+
+def test_a_stamp_that_repeats_is_written_once(source, tmp_path, capsys, caplog):
+    folder = shutil.copytree(source, tmp_path / "a")
+    meta = json.loads((folder / "drive.json").read_text())
+    for index in (1, 2):
+        meta["frames"][index]["stamp_ns"] = meta["frames"][0]["stamp_ns"]
+    (folder / "drive.json").write_text(json.dumps(meta))
+    code, said = convert(capsys, folder, "-o", tmp_path / "images", "--to", "frames")
+    assert code == 0
+    assert "images: 2 frames" in said.out
+    assert "a: 2 frames have the stamp of one before them and are left out: 1-2" in caplog.text
+    (drive,) = open_drives(tmp_path / "images")
+    (before,) = open_drives(source)
+    assert [frame.stamp_ns for frame in drive] == [before[i].stamp_ns for i in (0, 3)]
+    for frame, index in zip(drive, (0, 3), strict=True):
+        assert np.array_equal(frame.image, before[index].image)
+
+
+def test_drives_of_one_name_and_stamp_are_refused_before_any_is_read(
+    source, tmp_path, monkeypatch
+):
+    first, second = open_drives(source)[0], open_drives(source)[0]
+    monkeypatch.setattr(disk.SyntheticDrive, "__getitem__", None)
+    with pytest.raises(
+        ValueError, match=r"frame 0 of a and frame 0 of a have the same stamp 1000"
+    ):
+        write_frames([first, second], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

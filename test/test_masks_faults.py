@@ -112,6 +112,23 @@ def test_another_drive_of_the_same_name_is_refused_instead_of_given_the_maps(tmp
     assert masks("verify", tuesday, "-o", out)[0] == 0
 
 
+def test_a_stamp_that_repeats_costs_one_map_and_not_the_drive(tmp_path, drive, masks, caplog):
+    masks(drive, "-o", tmp_path / "whole", *INSTANCES)
+    described = json.loads((drive / "drive.json").read_text())
+    described["frames"][2]["stamp_ns"] = START_NS + STEP_NS
+    (drive / "drive.json").write_text(json.dumps(described))
+    out = tmp_path / "maps"
+    code, told = masks(drive, "-o", out, *INSTANCES)
+    assert code == 0
+    assert "2 maps made" in told.out
+    assert "town: 1 frames have the stamp of one before them and are left out: 2" in caplog.text
+    names = [name for name in tree(out) if name.endswith(".png")]
+    assert names == [f"town/camera/{START_NS + STEP_NS * i}.png" for i in range(2)]
+    assert [tree(out)[name] == tree(tmp_path / "whole")[name] for name in names] == [True, True]
+    code, told = masks("verify", drive, "-o", out)
+    assert (code, told.out) == (0, f"{out}: 2 images, 0 faults\n")
+
+
 def test_an_unreadable_image_does_not_fail_one_process_of_several(drive, masks, monkeypatch):
     (drive / "images" / "day-clear" / "000001.png").write_bytes(b"no picture")
     monkeypatch.setenv("WORLD_SIZE", "2")

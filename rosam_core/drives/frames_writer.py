@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from typing import Any
 
 import cv2
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.frames_description import DESCRIPTION, FORMAT
+from rosam_core.drives.repeats import first_of_each
 from rosam_core.drives.synthetic.drive import encode_depth
 from rosam_core.drives.whole_folder import whole_folder
 from rosam_core.geometry.undistortion import undistorted
@@ -30,7 +32,8 @@ def write_frames(
     """Writes drives as folders of images named by their stamps, with depth and `drive.json`.
 
     Images of one scene, camera (its intrinsics too) and condition share a folder: `out` itself if
-    it is the only one, else `out/<number>_<scene>`. They are undistorted. Lidar is not written.
+    it is the only one, else `out/<number>_<scene>`. They are undistorted. Lidar is not written. Of
+    frames of one drive and folder with one stamp the first is written.
 
     Args:
         drives: Frames.
@@ -43,22 +46,22 @@ def write_frames(
 
     Raises:
         FileExistsError: There is something at `out`.
-        ValueError: There is no frame, or two frames of one folder have the same stamp.
+        ValueError: There is no frame, or frames of two drives of one name have the same stamp.
     """
     out = Path(out)
     frames = 0
+    chosen = first_of_each(drives, _identity, _in_one_folder)  # before hours of writing
     with whole_folder(out, "a folder of frames", overwrite) as made:
         runs: dict[Any, _Run] = {}
-        for drive in drives:
-            for index in range(len(drive)):
-                frame = undistorted(drive[index])
-                # A drive's cameras take turns.
-                key = (drive.name, drive.scene(index), *_kind(frame))
-                if key not in runs:
-                    name = "".join(c if c.isalnum() or c in "-_" else "_" for c in key[1])
-                    runs[key] = _Run(made / f"{len(runs):04d}_{name}", frame, jpeg_quality)
-                runs[key].add(frame)
-                frames += 1
+        for drive, index in chosen.values():
+            frame = undistorted(drive[index])
+            # A drive's cameras take turns.
+            key = (drive.name, drive.scene(index), *_kind(frame))
+            if key not in runs:
+                name = "".join(c if c.isalnum() or c in "-_" else "_" for c in key[1])
+                runs[key] = _Run(made / f"{len(runs):04d}_{name}", frame, jpeg_quality)
+            runs[key].add(frame)
+            frames += 1
         if not frames:
             raise ValueError("the drives have no frame: nothing to write")
         for run in runs.values():
@@ -71,9 +74,20 @@ def write_frames(
     return frames
 
 
-def _kind(frame: Frame) -> tuple[Any, ...]:
+def _kind(seen: Frame | Glance) -> tuple[Any, ...]:
     """Returns what the frames of one folder have in common."""
-    return frame.camera, frame.camera_name, frame.condition
+    return seen.camera, seen.camera_name, seen.condition
+
+
+def _identity(drive: Drive, index: int, glance: Glance) -> tuple[Any, ...]:
+    """Returns what tells the file of a frame from all others."""
+    camera = dataclasses.replace(glance.camera, distortion_model="", distortion=())  # as written
+    kind = _kind(dataclasses.replace(glance, camera=camera))
+    return glance.stamp_ns, drive.name, drive.scene(index), *kind
+
+
+def _in_one_folder(identity: tuple[Any, ...]) -> str:
+    return f"have the same stamp {identity[0]}: convert drives of one name one by one"
 
 
 class _Run:

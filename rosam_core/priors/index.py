@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rosam_core.drives.base import Drive
+from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.repeats import first_of_each
 from rosam_core.drives.synthetic.drive import (
     SyntheticDrive,
     remove_leavings,
@@ -43,29 +44,26 @@ class MapJob:
 def plan(drives: Sequence[Drive], out: Path) -> list[MapJob]:
     """Returns a job for every frame of drives, in order.
 
+    Of frames of one camera with one stamp, the first has the map.
+
     Args:
         drives: Without two renderings of one synthetic drive; see `one_rendering`.
         out: Folder for the folders of the drives.
 
     Raises:
-        ValueError: Two frames would share a map, or there is no frame.
+        ValueError: Frames of two drives would share a map, or there is no frame.
     """
-    jobs: dict[Path, MapJob] = {}
-    for drive in drives:
+
+    def place(drive: Drive, index: int, glance: Glance) -> tuple[Path, Path]:
         folder = out / folder_name(drive.name)
-        for index in range(len(drive)):
-            glance = drive.glance(index)
-            path = map_path(folder, glance.camera_name, glance.stamp_ns)
-            other = jobs.get(path)
-            if other is not None:
-                raise ValueError(
-                    f"frame {other.index} of {other.drive.name} and frame {index} of {drive.name} "
-                    f"would share {path}: give drives of one name an OUT each"
-                )
-            jobs[path] = MapJob(drive, index, folder, path)
-    if not jobs:
+        return folder, map_path(folder, glance.camera_name, glance.stamp_ns)
+
+    kept = first_of_each(
+        drives, place, lambda key: f"would share {key[1]}: give drives of one name an OUT each"
+    )
+    if not kept:
         raise ValueError("the drives have no frame: no map to make")
-    return list(jobs.values())
+    return [MapJob(*frame, *places) for places, frame in kept.items()]
 
 
 def one_rendering(drives: Sequence[Drive]) -> list[Drive]:
