@@ -89,6 +89,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
 
     from rosam_core.calibrate import fit_by_condition, outcomes_on_drives
     from rosam_core.drives.opening import find_kind, open_drives
+    from rosam_core.drives.places import places_of
     from rosam_core.engines.registry import load_engine
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.predictions import scoring_pipeline
@@ -96,15 +97,9 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
 
     kind = find_kind(args.drive) if args.kind == "auto" else args.kind
     drives = open_drives(args.drive, kind, args.condition or (), drive_options(args))
-    wanted = set(args.condition or CONDITIONS)
-    places = [
-        (drive, index)
-        for drive in drives
-        for index in range(len(drive))
-        if drive.glance(index).condition in wanted
-    ]
+    places = places_of(drives, args.condition or ())
     if not places:
-        raise ValueError(f"{args.drive} has no frame of {', '.join(sorted(wanted))}")
+        raise ValueError(f"{args.drive} has no frame of {', '.join(args.condition or CONDITIONS)}")
     if args.limit < len(places):
         # At random: every n-th frame of synthetic drives is often of one condition.
         chosen = np.random.default_rng(0).choice(len(places), args.limit, replace=False)
