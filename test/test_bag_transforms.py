@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bag_samples import moved
 
+from rosam_core.drives.bag_index import index_bag
 from rosam_core.drives.bag_messages import read_points
 from rosam_core.drives.bag_reader import BagReader
 from rosam_core.drives.bag_transforms import TransformTree, interpolate
@@ -157,7 +158,7 @@ def test_mountings_that_are_repeated_on_tf_are_no_poses(tmp_path):
         for index in range(3):
             writer.write_transforms(index * 10_000_000, [("rig", "lidar", moved(z=2))])
     with BagReader(path) as bag:
-        tree = TransformTree.of_bag(bag)
+        tree = index_bag(bag).transforms
     assert not tree.is_moving("lidar")
     assert np.allclose(tree.lookup("rig", "lidar", 9_000_000_000), moved(z=2))
     # What moves still does, and so does what was told but once.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rosam_core.drives.bag_messages import quaternion_of
-from rosam_core.drives.bag_reader import BagReader
+from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.types import Float64
 
 logger = logging.getLogger(__name__)
@@ -41,37 +41,29 @@ class TransformTree:
         self._moving: dict[str, _Motion] = {}
         self._worlds: dict[str, str | None] = {}  # what was answered, until more is added
         self._grounds: dict[str, str] = {}
+        self._damaged: collections.Counter[str] = collections.Counter()
 
-    @classmethod
-    def of_bag(cls, bag: BagReader) -> TransformTree:
-        """Reads every transform of a bag."""
-        tree = cls()
-        damaged: collections.Counter[str] = collections.Counter()
-        names = [topic.name for topic in bag.topics_of_type(*TF_TYPES)]
-        for message in bag.messages(names) if names else ():
-            static = message.topic.endswith("static")
+    def read(self, message: BagMessage) -> None:
+        """Adds the transforms of a message of a bag; what is damaged is left out and told."""
+        static = message.topic.endswith("static")
+        try:
+            transforms = message.decode().transforms
+        except ValueError as error:
+            logger.warning("left out: %s", error)
+            return
+        for transform in transforms:
+            stamp = transform.header.stamp
             try:
-                transforms = message.decode().transforms
+                T = matrix_of(transform.transform)
             except ValueError as error:
-                logger.warning("left out: %s", error)
+                self._damaged[f"{message.topic}: {transform.child_frame_id}: {error}"] += 1
                 continue
-            for transform in transforms:
-                stamp = transform.header.stamp
-                try:
-                    T = matrix_of(transform.transform)
-                except ValueError as error:
-                    damaged[f"{message.topic}: {transform.child_frame_id}: {error}"] += 1
-                    continue
-                tree.add(
-                    transform.header.frame_id,
-                    transform.child_frame_id,
-                    T,
-                    None if static else stamp.sec * 1_000_000_000 + stamp.nanosec,
-                )
-        for problem, count in damaged.items():
-            logger.warning("left out %d transforms: %s", count, problem)
-        tree.settle()
-        return tree
+            self.add(
+                transform.header.frame_id,
+                transform.child_frame_id,
+                T,
+                None if static else stamp.sec * 1_000_000_000 + stamp.nanosec,
+            )
 
     def add(self, parent: str, child: str, T: Float64, stamp_ns: int | None = None) -> None:
         """Adds float64[4,4] T_parent_child, for ever or at a time [ns]."""
@@ -84,10 +76,13 @@ class TransformTree:
             self._moving.setdefault(child, _Motion()).add(stamp_ns, T)
 
     def settle(self) -> None:
-        """Makes frames static whose transforms, two or more, are all the same.
+        """Ends the reading, and makes frames static whose transforms, two or more, are the same.
 
         ROS 1 and some camera drivers repeat mountings on `/tf`, and those are no poses.
         """
+        for problem, count in self._damaged.items():
+            logger.warning("left out %d transforms: %s", count, problem)
+        self._damaged.clear()
         self._forget()
         for child, motion in list(self._moving.items()):
             if len(motion) > 1 and motion.is_still():

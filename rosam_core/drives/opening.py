@@ -261,29 +261,26 @@ def _open_bag(path: Path, options: DriveOptions) -> list[Drive]:
     A warning names each that is left out.
     """
     from rosam_core.drives.bag_cameras import choose_cameras
+    from rosam_core.drives.bag_index import choose_lidar, index_bag
     from rosam_core.drives.bag_reader import BagReader
     from rosam_core.drives.rosbag import RosbagDrive
 
     with BagReader(path) as bag:
         cameras, copies = choose_cameras(bag, options.topic or ())
-    found = [(camera, _stated_view(camera, options)) for camera in cameras]
-    usable = [(camera, stated) for camera, stated in found if camera.camera or stated]
-    problems = [f"{c.topic}: {c.problem}" for c, stated in found if not (c.camera or stated)]
-    if problems and (options.topic or not usable):
-        raise ValueError(f"{path} has no camera that can be scored: " + "; ".join(problems))
-    for copy in copies:
-        logger.warning("%s left out, a copy of another transport: --topic %s takes it", copy, copy)
-    for problem in problems:
-        logger.warning("left out %s", problem)
-    drives: list[Drive] = []
-    transforms = None
-    for camera, stated in usable:
-        drive = RosbagDrive(
-            path, camera.topic, stated, lidar_topic=options.lidar, transforms=transforms
-        )
-        transforms = drive.transforms
-        drives.append(drive)
-    return drives
+        found = [(camera, _stated_view(camera, options)) for camera in cameras]
+        usable = [(camera, stated) for camera, stated in found if camera.camera or stated]
+        problems = [f"{c.topic}: {c.problem}" for c, stated in found if not (c.camera or stated)]
+        if problems and (options.topic or not usable):
+            raise ValueError(f"{path} has no camera that can be scored: " + "; ".join(problems))
+        for copy in copies:
+            logger.warning(
+                "%s left out, a copy of another transport: --topic %s takes it", copy, copy
+            )
+        for problem in problems:
+            logger.warning("left out %s", problem)
+        lidar = choose_lidar(bag, options.lidar)
+        index = index_bag(bag, [camera for camera, _ in usable], lidar)
+    return [RosbagDrive(path, camera.topic, stated, index=index) for camera, stated in usable]
 
 
 def _stated_view(topic: CameraTopic, options: DriveOptions) -> Camera | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import logging
 import os
 import tempfile
@@ -17,13 +16,13 @@ from rosam_core.drives.bag_cameras import (
     choose_cameras,
     load_camera_file,
 )
-from rosam_core.drives.bag_messages import points_in, read_timed_points
+from rosam_core.drives.bag_index import BagIndex, Places, choose_lidar, index_bag
+from rosam_core.drives.bag_messages import read_timed_points
 from rosam_core.drives.bag_reader import BagMessage, BagReader, BagTopic, DamagedBagError
-from rosam_core.drives.bag_transforms import TransformTree
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.condition_ranges import condition_at, load_ranges, sidecar_of
 from rosam_core.geometry.motion import moved, moved_sweep
-from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
+from rosam_core.runtime.camera_model import camera_for_image
 from rosam_core.runtime.image_codec import decode_message
 from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
@@ -63,7 +62,7 @@ class RosbagDrive(Drive):
         *,
         condition: str | None = None,
         lidar_topic: str | None = None,
-        transforms: TransformTree | None = None,
+        index: BagIndex | None = None,
     ) -> None:
         """Indexes a camera of a bag.
 
@@ -75,7 +74,7 @@ class RosbagDrive(Drive):
                 beside the bag (`condition_ranges`), and is `unknown` without one.
             lidar_topic: Point clouds to attach; none if `""`. If None the first such topic, by
                 name, with a warning where there are several.
-            transforms: Those of the bag, if they are read already; its cameras share them.
+            index: Of the bag, if it is read already: its cameras share one, and the lidar in it.
 
         Raises:
             ValueError: No such camera, several to choose from, or no intrinsics.
@@ -87,41 +86,30 @@ class RosbagDrive(Drive):
         self._bag: BagReader | None = None
         self._process = -1
         bag = self._open()
-        found = choose_cameras(bag, [image_topic] if image_topic else [])[0]
-        if len(found) > 1:
-            names = ", ".join(camera.topic for camera in found)
-            raise ValueError(f"{path} has {len(found)} cameras, name one of {names}")
-        topic = found[0]
+        known = index.cameras if index else {}
+        topic = known.get(image_topic or "") or _only_camera(bag, image_topic)
         if camera is None and topic.camera is None:
             raise ValueError(f"{topic.topic}: {topic.problem}: state the camera")
+        if index is None:
+            index = index_bag(bag, [topic], choose_lidar(bag, lidar_topic))
         self.name = f"{self.path.stem}:{topic.topic}"
         self.image_topic = topic.topic
         self.frame_id = topic.frame_id
+        self.lidar_topic = index.lidar_topic
+        self.transforms = index.transforms
+        self._images, self._scans = index.images[topic.topic], index.scans
+        self.stamps_ns = self._images.stamps_ns
         self._camera = camera
-        self._info_times: list[int] = []
-        self._info_cameras: list[Camera] = []
-        if camera is None and topic.info_topic:
-            self._read_infos(bag, topic.info_topic)
-        lidars = [lidar.name for lidar in bag.lidars]
-        if lidar_topic and lidar_topic not in lidars:
-            raise ValueError(f"no point clouds on {lidar_topic}: the bag has {lidars or 'none'}")
-        chosen = lidar_topic if lidar_topic is not None else (lidars[0] if lidars else "")
-        self.lidar_topic = chosen or None
-        if lidar_topic is None and len(lidars) > 1:
-            logger.warning(
-                "%s: the lidar is %s; --lidar TOPIC takes another of %s",
-                self.name,
-                chosen,
-                ", ".join(lidars[1:]),
-            )
+        self._intrinsics = index.intrinsics[topic.topic]
+        if camera is None:
+            for problem, count in self._intrinsics.faults.items():
+                logger.warning(
+                    "%s: left out %d messages, the last good intrinsics stay in use: %s",
+                    topic.info_topic,
+                    count,
+                    problem,
+                )
         self._warn_if_slow(bag)
-        self.stamps_ns, self._images = self._index(bag, topic.topic)
-        self._lidar_stamps, self._lidars = np.zeros(0, np.int64), list[tuple[int, int]]()
-        self._empty_scans: set[tuple[int, int]] = set()
-        self._lidar_frame = ""
-        if chosen:
-            self._lidar_stamps, self._lidars = self._index(bag, chosen, self._empty_scans)
-        self.transforms = TransformTree.of_bag(bag) if transforms is None else transforms
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -136,7 +124,7 @@ class RosbagDrive(Drive):
         """
         message, decoded = self._message(index)
         image = decode_message(decoded)
-        camera = self._camera or self._camera_at(message.log_ns)
+        camera = self._camera_at(message.log_ns)
         frame_id, stamp = decoded.header.frame_id, message.stamp_ns
         lidar, lidar_origin = self._lidar_at(stamp, frame_id)
         return Frame(
@@ -158,17 +146,17 @@ class RosbagDrive(Drive):
         """Returns the message of an image, as it is recorded and decoded."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")
-        message = self._read(self.image_topic, self._images[index])
+        message = self._read(self.image_topic, self._images, index)
         return message, message.decode()
 
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame without reading its image."""
         stamp = int(self.stamps_ns[index])
         nearest = self._nearest_scan(stamp)
-        is_empty = nearest is not None and self._lidars[nearest] in self._empty_scans
+        is_empty = nearest is not None and bool(self._scans.is_empty[nearest])
         return Glance(
             stamp_ns=stamp,
-            camera=self._camera or self._camera_at(self._images[index][0]),
+            camera=self._camera_at(int(self._images.log_ns[index])),
             T_world_camera=self._pose_at(stamp, self.frame_id),
             condition=self.condition or self._condition_at(stamp),
             camera_name=self.image_topic,
@@ -210,63 +198,18 @@ class RosbagDrive(Drive):
                 tempfile.gettempdir(),
             )
 
-    def _index(
-        self, bag: BagReader, topic: str, empty: set[tuple[int, int]] | None = None
-    ) -> tuple[Any, list[tuple[int, int]]]:
-        """Returns the stamps, and when each message was recorded with its rank at that time.
-
-        Of point clouds those without a point are added to `empty`.
-        """
-        stamps, places = [], []
-        last, rank = -1, 0
-        for message in bag.messages([topic]):
-            rank = rank + 1 if message.log_ns == last else 0
-            last = message.log_ns
-            try:
-                stamp = message.stamp_ns
-                if empty is not None and not stamps:
-                    self._lidar_frame = message.frame_id
-            except ValueError as error:
-                logger.warning("left out: %s", error)
-                continue
-            stamps.append(stamp)
-            places.append((last, rank))
-            if empty is not None and not points_in(message):
-                empty.add((last, rank))
-        return np.array(stamps, np.int64), places
-
     def _described(self) -> str:
         return "the stated calibration" if self._camera else "its camera_info"
 
-    def _read(self, topic: str, place: tuple[int, int]) -> BagMessage:
-        log_ns, rank = place
+    def _read(self, topic: str, places: Places, index: int) -> BagMessage:
+        log_ns, rank = int(places.log_ns[index]), int(places.ranks[index])
         found = list(self._open().messages([topic], log_ns, log_ns + 1))
         if rank >= len(found):
             raise DamagedBagError(f"{self.path} is damaged: its index misses {topic} at {log_ns}")
         return found[rank]
 
-    def _read_infos(self, bag: BagReader, topic: str) -> None:
-        bad: collections.Counter[str] = collections.Counter()
-        for message in bag.messages([topic]):
-            try:
-                camera = camera_of_info(message.decode(), self.image_topic)
-            except ValueError as error:
-                bad[str(error)] += 1
-                continue
-            if not self._info_cameras or camera != self._info_cameras[-1]:
-                self._info_times.append(message.log_ns)
-                self._info_cameras.append(camera)
-        for problem, count in bad.items():
-            logger.warning(
-                "%s: left out %d messages, the last good intrinsics stay in use: %s",
-                topic,
-                count,
-                problem,
-            )
-
     def _camera_at(self, log_ns: int) -> Camera:
-        index = int(np.searchsorted(self._info_times, log_ns, side="right")) - 1
-        return self._info_cameras[max(0, index)]
+        return self._camera or self._intrinsics.at(log_ns)
 
     def _pose_at(self, stamp_ns: int, frame_id: str) -> Float64 | None:
         world = self.transforms.world_of(frame_id)
@@ -282,8 +225,8 @@ class RosbagDrive(Drive):
         nearest = self._nearest_scan(stamp_ns)
         if nearest is None or self.lidar_topic is None:
             return None, None
-        scan_ns = int(self._lidar_stamps[nearest])
-        cloud = self._read(self.lidar_topic, self._lidars[nearest]).decode()
+        scan_ns = int(self._scans.stamps_ns[nearest])
+        cloud = self._read(self.lidar_topic, self._scans, nearest).decode()
         source = cloud.header.frame_id
         T = self.transforms.lookup_moved(frame_id, stamp_ns, source, scan_ns)
         if T is None:
@@ -305,12 +248,21 @@ class RosbagDrive(Drive):
 
     def _is_placed(self, scan: int, stamp_ns: int) -> bool:
         """Returns whether it is known where a scan is, seen from the camera at a time."""
-        place = (self.frame_id, stamp_ns, self._lidar_frame, int(self._lidar_stamps[scan]))
-        return self.transforms.lookup_moved(*place) is not None
+        scan_ns, source = int(self._scans.stamps_ns[scan]), self._scans.frame_id
+        T = self.transforms.lookup_moved(self.frame_id, stamp_ns, source, scan_ns)
+        return T is not None
 
     def _nearest_scan(self, stamp_ns: int) -> int | None:
         """Returns the number of the scan nearest in time, None if none is near enough."""
-        gaps = np.abs(self._lidar_stamps - stamp_ns)
+        gaps = np.abs(self._scans.stamps_ns - stamp_ns)
         if not gaps.size or gaps.min() > MAX_LIDAR_GAP_NS:
             return None
         return int(np.argmin(gaps))
+
+
+def _only_camera(bag: BagReader, image_topic: str | None) -> CameraTopic:
+    found = choose_cameras(bag, [image_topic] if image_topic else [])[0]
+    if len(found) > 1:
+        names = ", ".join(camera.topic for camera in found)
+        raise ValueError(f"{bag.path} has {len(found)} cameras, name one of {names}")
+    return found[0]
