@@ -81,6 +81,7 @@ class TrainedStudent:
     licence: str
     training_data: str
     card: ModelCard | None = None
+    averaged: str = ""
 
 
 def load_student(checkpoint: str | Path) -> TrainedStudent:
@@ -113,6 +114,7 @@ def load_student(checkpoint: str | Path) -> TrainedStudent:
         bool(state.get("is_metric", True)),
         str(state.get("licence", LICENCE)),
         str(state.get("origin") or _trained_on(recipe)),
+        averaged=str(state.get("averaged", "")),
     )
 
 
@@ -193,6 +195,7 @@ def export_checkpoint(
         "commit": trained.commit,
         "size": f"{data.width}x{data.height}",
         "validation": _plain(trained.validation),
+        **({"averaged": trained.averaged} if trained.averaged else {}),
     }
     if former:
         training = {**former.results.get("training", {}), "resized_from": former.sha256}

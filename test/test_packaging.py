@@ -340,3 +340,8 @@ def test_colcon_build_gives_a_node_that_runs(source: Path, tmp_path: Path) -> No
     environment = dict(pair.split("=", 1) for pair in sourced.stdout.split("\0") if "=" in pair)
     assert str(prefix) in environment["AMENT_PREFIX_PATH"]
     _check_installed(prefix, environment)
+
+
+def test_the_packaged_model_does_not_say_where_it_was_made(repository: Path) -> None:
+    packaged = (repository / "rosam_core" / "weights" / "rosam_light.onnx").read_bytes()
+    assert b"rosam_core/export.py" not in packaged

@@ -1,10 +1,12 @@
-"""`rosam weights import`: a published ResNet-18 depth network becomes a checkpoint of ours."""
+"""`rosam weights`: a published ResNet-18 depth network becomes ours; means of checkpoints."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rosam_core.commands.weights_average import add_average
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,11 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--mean", type=float, default=0.45, help="of the normalisation (0.45)")
     add.add_argument("--std", type=float, default=0.225, help="of the normalisation (0.225)")
-    add.set_defaults(wrong_arguments=add.error)
+    add.set_defaults(act=_import, wrong_arguments=add.error)
+    text = "average the weights of checkpoints that descend from one another"
+    add_average(actions.add_parser("average", help=text, description=text))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the checkpoint."""
+    """Runs the chosen action; returns its exit code."""
+    return int(args.act(args))
+
+
+def _import(args: argparse.Namespace) -> int:
     if (args.checkpoint is None) == (args.encoder is None or args.decoder is None):
         args.wrong_arguments("give --encoder and --decoder, or --checkpoint")
     if args.checkpoint is not None and (args.encoder or args.decoder):
