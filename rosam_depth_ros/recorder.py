@@ -85,6 +85,7 @@ class Recorder(Node):
                 qos,
                 raw=True,
             )
+        self._not_found = [*timed, *topics]
         self._writer_error: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="bag writer")
         self._thread.start()
@@ -111,6 +112,12 @@ class Recorder(Node):
                     arrivals.write(json.dumps(line) + "\n")
         except Exception as error:  # reported by the main thread, which ends the recording
             self._writer_error = error
+
+    def newly_found(self) -> list[str]:
+        """Returns the topics whose publisher was found since this was last asked."""
+        found = [topic for topic in self._not_found if self.count_publishers(topic)]
+        self._not_found = [topic for topic in self._not_found if topic not in found]
+        return found
 
     @property
     def failed(self) -> Exception | None:
@@ -160,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         while not stop.is_set() and node.failed is None:
             executor.spin_once(timeout_sec=0.2)
+            for topic in node.newly_found():
+                print(f"recorder: found {topic}", flush=True)
             last = node.last_arrival_s
             if args.idle and last is not None and time.monotonic() - last > args.idle:
                 break

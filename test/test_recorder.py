@@ -64,6 +64,7 @@ def test_records_every_message_with_its_stamp(tmp_path, number):
     process = start(bag)
     assert process.stdout.readline() == "recorder: ready\n"
     publish(20)
+    assert process.stdout.readline() == "recorder: found /test/image\n"
     process.send_signal(number)
     assert process.wait(timeout=20) == 0, process.stderr.read()
     with BagReader(bag) as reader:

@@ -188,6 +188,8 @@ def run_live(
         recording.wait_for("recorder: ready")
         with _running(node, folder / "node.log", environment) as depth_node:
             depth_node.wait_for("runs on", failure="[ERROR]")
+            for topic in (topics.depth, topics.confidence, topics.depth_info):
+                recording.wait_for(f"recorder: found {topic}\n")
             progress(f"node is up, ROS_DOMAIN_ID={environment['ROS_DOMAIN_ID']}")
             with _running(replay, folder / "replay.log", environment) as player:
                 if player.process.wait() != 0:
