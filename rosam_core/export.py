@@ -277,19 +277,18 @@ def write_onnx(model: nn.Module, path: Path, size: tuple[int, int]) -> None:
         graph = onnxscript.ir.load(path)
         onnxscript.optimizer.fold_constants(graph, should_fold=_keep_weights)
         onnxscript.optimizer.remove_unused_nodes(graph)
+        _forget_where_it_was_made(graph)
         onnxscript.ir.save(graph, path)
-    _forget_where_it_was_made(path)
     onnx.checker.check_model(str(path))
 
 
-def _forget_where_it_was_made(path: Path) -> None:
-    """Takes the exporter's notes off a file: they name the folders of the code, line by line."""
-    model = onnx.load(str(path))
+def _forget_where_it_was_made(model: onnxscript.ir.Model) -> None:
+    """Takes the exporter's notes off a model: they name the folders of the code, line by line."""
     graph = model.graph
-    values = (*graph.input, *graph.value_info, *graph.output, *graph.initializer)
-    for noted in (model, graph, *graph.node, *values):
-        del noted.metadata_props[:]
-    onnx.save(model, str(path))
+    values = [*graph.inputs, *graph.initializers.values()]
+    values += [value for node in graph for value in node.outputs]
+    for noted in (model, graph, *graph, *values):
+        noted.metadata_props.clear()
 
 
 def _keep_weights(node: onnxscript.ir.Node) -> bool | None:

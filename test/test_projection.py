@@ -1,5 +1,6 @@
 """Points to pixels."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -82,7 +83,6 @@ def test_equidistant():
 
 
 def test_what_any_pixel_of_a_wide_lens_sees_is_in_view():
-    # 90 degrees: OpenCV's own inversion of this lens is 40 px off in the corners.
     wide = Camera(640, 640, 640, 480, 1280, 960, "plumb_bob", (-0.30, 0.07, 0.0, 0.0, 0.0))
     columns, rows = np.meshgrid(np.arange(2.0, 1278, 29), np.arange(2.0, 958, 17))
     pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
@@ -91,6 +91,13 @@ def test_what_any_pixel_of_a_wide_lens_sees_is_in_view():
     kept, back = points_in_view(points, wide)
     assert len(kept) == len(points)
     np.testing.assert_allclose(back, pixels, atol=0.2)
+    # 90 degrees are too much for the five rounds of OpenCV's own inversion.
+    corner = np.zeros((1, 1, 2))
+    own = cv2.undistortPoints(corner, wide.K, np.array(wide.distortion)).reshape(1, 2)
+    there = project_points(np.array([[*own[0], 1]], np.float32), wide)
+    assert np.linalg.norm(there) > 40
+    exact = np.array([[*ray_slopes(corner[0], wide)[0], 1]], np.float32)
+    assert np.linalg.norm(project_points(exact, wide)) < 0.2
 
 
 def test_a_distortion_without_an_inverse_keeps_the_view_of_a_pinhole():

@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rosam_core.commands.drive_options import (
     add_source_arguments,
     add_view_arguments,
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=400,
         metavar="N",
-        help="at most so many frames, at random from the drives (default: 400)",
+        help="at most so many frames, spread over the drives (default: 400)",
     )
     add("--dry-run", action="store_true", help="only say what would be written")
     add("--threads", type=int, default=0, help="of the engine; 0 = one per core")
@@ -89,7 +87,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
 
     from rosam_core.calibrate import fit_by_condition, outcomes_on_drives
     from rosam_core.drives.opening import find_kind, open_drives
-    from rosam_core.drives.places import places_of
+    from rosam_core.drives.places import places_of, spread
     from rosam_core.engines.registry import load_engine
     from rosam_core.evaluation.ground_truth import GroundTruth
     from rosam_core.evaluation.predictions import scoring_pipeline
@@ -100,10 +98,7 @@ def _calibrate(args: argparse.Namespace, model: Path, output: Path) -> int:
     places = places_of(drives, args.condition or ())
     if not places:
         raise ValueError(f"{args.drive} has no frame of {', '.join(args.condition or CONDITIONS)}")
-    if args.limit < len(places):
-        # At random: every n-th frame of synthetic drives is often of one condition.
-        chosen = np.random.default_rng(0).choice(len(places), args.limit, replace=False)
-        places = [places[i] for i in sorted(chosen)]
+    places = spread(places, args.limit)
     engine = load_engine(model, "onnx-cpu", args.threads)
     try:
         pipeline, card = scoring_pipeline(engine, args.resize), engine.card

@@ -82,10 +82,11 @@ def average(
                 f"{name} gives other metres than {names[-1]}: focal lengths of {px:g} and "
                 f"{focal[-1]:g} px, or one has no scale"
             )
-    weights = {}
-    for name, value in last["ema"].items():
-        parts = [share * s["ema"][name] for share, s in zip(shares, states, strict=True)]
-        weights[name] = sum(parts) if value.is_floating_point() else value
+    weights = dict(last["ema"])
+    for name, value in weights.items():
+        if value.is_floating_point():  # a count of batches is no weight
+            parts = (share * s["ema"][name] for share, s in zip(shares, states, strict=True))
+            weights[name] = sum(parts)
     said = ", ".join(f"{share:g} of {name}" for share, name in zip(shares, names, strict=True))
     licences = {str(state["licence"]) for state in states if "licence" in state}
     origin = last.get("origin")

@@ -7,7 +7,7 @@ import numpy as np
 
 from rosam_core.types import Camera, Float64
 
-# OpenCV's own five rounds leave 40 px in the corners of a 90 degree lens, 3 px in KITTI's.
+# OpenCV's own five rounds leave more than 40 px in the corners of a 90 degree lens.
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-3)
 
 
