@@ -283,6 +283,29 @@ def test_standing_labels_teach_the_ground_at_the_foot(monkeypatch):
     assert torch.equal(asked["regions"], data["regions"])
 
 
+def test_weights_judge_the_label_that_teaches(monkeypatch):
+    """A pixel where the teacher is an outlier and the label is not."""
+    teacher, asked = Even(10.0), []
+    with torch.no_grad():
+        teacher.log_depth[..., 8, 20] = math.log(2.0)
+    module = "rosam_core.methods.rosam_depth"
+    monkeypatch.setattr(
+        f"{module}.standing_depth", lambda inverse, *_: torch.full_like(inverse, 1 / 8)
+    )
+
+    def seen_well(batch, depth, T_source_target, scale):
+        asked.append(depth)
+        return torch.zeros_like(depth), torch.ones_like(depth, dtype=torch.bool)
+
+    monkeypatch.setattr(f"{module}.neighbour_error", seen_well)
+    options = plain(label="standing", outlier_mask=True, reliability="region")
+    data = batch(1)
+    found = RosamDepth(Even(5.0), teacher, None, options, 20.0).losses(data, 0)["distil_0"].map
+    focal = math.sqrt(float(data["K"][0, 0, 0] * data["K"][0, 1, 1]))
+    torch.testing.assert_close(asked[0], torch.full_like(asked[0], 8 * focal / 20))
+    assert found[0, 0, 8, 20].item() == pytest.approx(found[0, 0, 8, 25].item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_pictures_of_half_the_size_judge_alike(scale):
     """A wall 8 m ahead, seen again from 0.8 m further right: 2 px of shift."""

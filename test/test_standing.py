@@ -28,8 +28,10 @@ def street() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(regions == BOX, 0.05, inverse), regions
 
 
-def found(inverse: torch.Tensor, regions: torch.Tensor, n: int = 5) -> torch.Tensor:
-    return standing_depth(inverse, regions, n, K.expand(len(inverse), 3, 3))
+def found(
+    inverse: torch.Tensor, regions: torch.Tensor, n: int = 5, doubt: float = 0.0
+) -> torch.Tensor:
+    return standing_depth(inverse, regions, n, K.expand(len(inverse), 3, 3), doubt=doubt)
 
 
 def test_only_the_road_is_ground(street: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -47,13 +49,27 @@ def test_a_box_is_as_far_as_the_ground_below_it(
     label = found(inverse, regions)
     box, road, wall = (regions == i for i in (BOX, ROAD, WALL))
     torch.testing.assert_close(
-        label[box], torch.full_like(label[box], road_at(34)), rtol=1e-3, atol=0.0
+        label[box], torch.full_like(label[box], road_at(33.5)), rtol=1e-3, atol=0.0
     )
     # The wall ends at row 25 but where the box hides its foot.
     torch.testing.assert_close(
-        label[wall], torch.full_like(label[wall], road_at(26)), rtol=1e-3, atol=0.0
+        label[wall], torch.full_like(label[wall], road_at(25.5)), rtol=1e-3, atol=0.0
     )
     torch.testing.assert_close(label[road], planar_depth(inverse, regions, 5)[road])
+
+
+def test_what_is_far_away_stays_as_the_teacher_has_it(
+    street: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    inverse, regions = street
+    label, planar = found(inverse, regions, doubt=8.0), planar_depth(inverse, regions, 5)
+    row = road_at(1) - road_at(0)
+    for region, foot in ((BOX, 33.5), (WALL, 25.5)):
+        inside = regions == region
+        share = 1 / (1 + (8 * row / road_at(foot)) ** 2)
+        expected = road_at(foot) ** share * planar[inside] ** (1 - share)
+        torch.testing.assert_close(label[inside], expected, rtol=1e-3, atol=0.0)
+    assert share < 0.35  # a row is 18 % of the depth at the wall
 
 
 def test_a_wall_along_the_road_has_a_line_of_depths() -> None:
@@ -63,7 +79,7 @@ def test_a_wall_along_the_road_has_a_line_of_depths() -> None:
     regions[rows > 24 + columns / 4] = ROAD  # comes nearer to the right
     inverse = torch.where(regions == ROAD, road_at(rows), 0.1)
     label = found(inverse, regions)[0, 0, 10]
-    feet = 25 + torch.arange(W) / 4
+    feet = 24.5 + torch.arange(W) / 4
     expected = road_at(1) - road_at(0)
     torch.testing.assert_close(label, (feet - CY) * expected, rtol=0.06, atol=0.0)
     assert float(label[-8:].mean() / label[:8].mean()) > 2.5

@@ -103,19 +103,20 @@ class RosamDepth(RealAdaptation):
         before = super().judge(batch, inverse, day)
         weight, trust, regions = before.weight, before.trust, batch["regions"]
         n = number_of_ids(regions)  # device-to-host sync, once a step
-        regional = None
-        if self.options.outlier_mask or self.options.likelihood_weight:
-            regional = regional_depth(inverse, regions, n)
-        if regional is not None and self.options.outlier_mask:
-            weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
-        if self.options.reliability != "none":
-            reliability = self._reliability(batch, inverse, n)
-            weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
         label, tolerance = None, self.options.label_tolerance
         if self.options.label == "planar":
             label = planar_depth(inverse, regions, n, tolerance)
         elif self.options.label == "standing":
             label = standing_depth(inverse, regions, n, batch["K"], tolerance)
+        judged = inverse if label is None else label  # what will teach
+        regional = None
+        if self.options.outlier_mask or self.options.likelihood_weight:
+            regional = regional_depth(judged, regions, n)
+        if regional is not None and self.options.outlier_mask:
+            weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
+        if self.options.reliability != "none":
+            reliability = self._reliability(batch, judged, n)
+            weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
         return Judgement(weight, trust, regional, n, label)
 
     def priors(
