@@ -42,10 +42,13 @@ def test_only_the_road_is_ground(street: tuple[torch.Tensor, torch.Tensor]) -> N
     assert not ground_regions(inverse, regions - 1, 5, K)[0, 0]
 
 
+@pytest.mark.parametrize("gap", [False, True])
 def test_a_box_is_as_far_as_the_ground_below_it(
-    street: tuple[torch.Tensor, torch.Tensor],
+    street: tuple[torch.Tensor, torch.Tensor], gap: bool
 ) -> None:
     inverse, regions = street
+    if gap:  # the road begins two rows below the box
+        regions[..., 34, 20:36] = 0
     label = found(inverse, regions)
     box, road, wall = (regions == i for i in (BOX, ROAD, WALL))
     torch.testing.assert_close(
