@@ -7,6 +7,9 @@ torch = pytest.importorskip("torch")
 from rosam_core.checkpoint import load_checkpoint, save_checkpoint
 from rosam_core.cli import main
 from rosam_core.commands.weights_average import average
+from rosam_core.engines.contract import load_card
+from rosam_core.engines.registry import default_model_path
+from rosam_core.export import load_student
 
 pytestmark = pytest.mark.torch
 
@@ -64,6 +67,31 @@ def test_the_command_writes_a_checkpoint(tmp_path, capsys):
     assert load_checkpoint(output)["ema"]["w"].tolist() == [3.0, 3.0]
     assert main(["weights", "average", *both, "-o", "mean.onnx"]) == 1
     assert "name a .pt file" in capsys.readouterr().err
+
+
+def test_the_mean_of_an_exported_model_and_what_was_trained_from_it(tmp_path, capsys):
+    packaged = default_model_path()
+    student = load_student(packaged).student
+    trained = {name: torch.zeros_like(value) for name, value in student.state_dict().items()}
+    heads = [name for name in trained if name.startswith(student.training_only)]
+    for name in heads:  # an exported model has none
+        trained[name] = torch.ones_like(trained[name])
+    last = tmp_path / "last.pt"
+    save_checkpoint(last, {**state(4.0, focal=256.0), "ema": trained})
+    output = tmp_path / "mean.pt"
+    both = ["weights", "average", str(packaged), str(last), "--shares", "0.25", "0.75"]
+    assert main([*both, "-o", str(output)]) == 0
+    found = load_checkpoint(output)
+    assert heads
+    for name, value in student.state_dict().items():
+        if name in heads:
+            assert (found["ema"][name] == 1).all()
+        elif value.is_floating_point():
+            assert torch.allclose(found["ema"][name], 0.25 * value)
+    assert found["focal_range"][1] == load_card(packaged).focal_range_px[1]
+    with pytest.raises(SystemExit):
+        main(["weights", "average", str(last), str(packaged), "-o", str(output)])
+    assert "cannot be the last" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ def add_average(parser: argparse.ArgumentParser) -> None:
         "checkpoints",
         type=Path,
         nargs="+",
-        help="of `rosam train`, each started from the one before, or all from the same",
+        help="of `rosam train`, each started from the one before, or all from the same; any but "
+        "the last may be the .onnx file that it was started from",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .pt file")
     parser.add_argument(
@@ -40,13 +41,43 @@ def run_average(args: argparse.Namespace) -> int:
         args.wrong_arguments(f"shares lie between 0 and 1 and sum to 1, got {sum(shares):g}")
     if args.output.suffix != ".pt":
         raise ValueError(f"-o {args.output}: name a .pt file")
-    states = [load_checkpoint(path) for path in args.checkpoints]
+    *started_from, newest = args.checkpoints
+    if newest.suffix == ".onnx":
+        args.wrong_arguments(f"{newest} cannot be the last: that is what was trained from it")
+    last = load_checkpoint(newest)
+    states = [*(_state(path, last) for path in started_from), last]
     names = [f"{path.parent.name}/{path.name}" for path in args.checkpoints]
     averaged = average(states, shares, names)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, averaged)
     print(f"{args.output}; next: rosam export {args.output} -o model.onnx")
     return 0
+
+
+def _state(path: Path, last: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `average` needs of a checkpoint or an exported model.
+
+    Heads that only training uses are not in an exported model: they become those of `last`.
+    """
+    from rosam_core.checkpoint import load_checkpoint
+    from rosam_core.config import to_yaml
+    from rosam_core.export import load_student
+
+    if path.suffix != ".onnx":
+        return load_checkpoint(path)
+    opened = load_student(path)
+    weights = opened.student.state_dict()
+    heads = getattr(opened.student, "training_only", ())
+    for name in weights:
+        if name.startswith(heads) and name in last["ema"]:
+            weights[name] = last["ema"][name]
+    return {
+        "ema": weights,
+        "recipe": to_yaml(opened.recipe),
+        "focal_range": opened.focal_range,
+        "is_metric": opened.is_metric,
+        "licence": opened.licence,
+    }
 
 
 def average(
@@ -59,7 +90,7 @@ def average(
     averaged like weights.
 
     Args:
-        states: Of `load_checkpoint`.
+        states: Of `load_checkpoint`; of all but the last only what `_state` gives is read.
         shares: One of each.
         names: Of the checkpoints, for messages and for the model card.
 
