@@ -120,6 +120,7 @@ class Benchmark:
             self.plan["drives"],
             self.plan["size"],
             self.plan["masks"],
+            self.plan["processes"],
             run.seed,
         ]
         parts.append(parameters(yaml.safe_load(run.recipe.read_text("utf-8"))["model"]["name"]))
@@ -234,14 +235,17 @@ class Benchmark:
         mark.parent.mkdir(parents=True, exist_ok=True)
         save_atomically(mark, digest.encode())
         resume = ["--resume"] if path.is_file() else []
-        self.call("train", str(run.recipe), "--out", str(path.parent), *resume, *options)
+        words = [str(run.recipe), "--out", str(path.parent), *resume, *options]
+        self.call("train", *words, processes=self.plan["processes"].get(run.name, 1))
         state = load_checkpoint(path)
         if state["step"] < steps:
             raise SystemExit(f"{run.label} was stopped after {state['step']} of {steps} steps")
 
-    def call(self, command: str, *words: str) -> None:
+    def call(self, command: str, *words: str, processes: int = 1) -> None:
         """Runs a `rosam` command, quietly; its last words are shown if it fails."""
-        line = [sys.executable, "-m", "rosam_core.cli", command, *words]
+        several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        several = several if processes > 1 else []
+        line = [sys.executable, "-m", *several, "rosam_core.cli", command, *words]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with self.lock:
             if self.stopped:

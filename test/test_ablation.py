@@ -117,7 +117,8 @@ def test_what_was_begun_by_another_plan_is_not_gone_on_with(tmp_path, monkeypatc
     path = bench.checkpoint(run)
     called = []
 
-    def stop_early(command, *words):
+    def stop_early(command, *words, processes):
+        assert processes == 1
         called.append("--resume" in words)
         save_checkpoint(path, {"step": 5})
 
@@ -133,6 +134,30 @@ def test_what_was_begun_by_another_plan_is_not_gone_on_with(tmp_path, monkeypatc
     with pytest.raises(SystemExit, match="is of another plan: delete it"):
         bench.train(run)
     assert len(called) == 2
+
+
+def test_the_start_is_trained_by_as_many_processes_as_the_plan_says(tmp_path, monkeypatch):
+    bench = benchmark(tmp_path)
+    started = []
+
+    class Child:
+        returncode = 0
+
+        def __init__(self, line, **options):
+            started.append(line)
+            out = Path(line[line.index("--out") + 1])
+            save_checkpoint(out / "last.pt", {"step": 10**6})
+
+        def communicate(self):
+            return b"", None
+
+    monkeypatch.setattr("ablation.subprocess.Popen", Child)
+    for name in ("start", "day"):
+        bench.train(bench.stage(name, 1))
+    start, day = started
+    assert start[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    assert start[5:8] == ["-m", "rosam_core.cli", "train"]
+    assert day[1:4] == ["-m", "rosam_core.cli", "train"]
 
 
 def row(name, seed, figures):
