@@ -1,9 +1,12 @@
 """The plane of each region in a teacher's inverse depth, and labels drawn to it."""
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from rosam_core.losses.planes import planar_depth, plane_coefficients, planes_at
+
+pytestmark = pytest.mark.torch
 
 H, W = 24, 40
 

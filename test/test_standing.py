@@ -1,10 +1,13 @@
 """Objects at the depth of the ground at their foot, by hand; and what is left as it was."""
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.standing import ground_regions, standing_depth
+
+pytestmark = pytest.mark.torch
 
 H, W = 48, 64
 FOCAL, CX, CY, HEIGHT = 50.0, 31.5, 20.0, 1.5

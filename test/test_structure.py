@@ -136,6 +136,25 @@ for name in {light!r}:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_needs_torch_is_skipped_where_there_is_none(repository: Path) -> None:
+    """Of Python 3.10 and 3.12 not every machine has a build: the rest is tested all the same."""
+    program = """
+import sys
+for name in ("torch", "lightning", "lightning_fabric", "torchvision", "segment_anything"):
+    sys.modules[name] = None  # importing it now raises ModuleNotFoundError
+import pytest
+sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "test"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-40:])
+
+
 def test_help_imports_nothing_heavy(repository: Path) -> None:
     program = """
 import sys

@@ -9,6 +9,8 @@ import json
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from rosam_core.commands.synth import WORLDS
 from rosam_core.drives.synthetic.light import random_light
 from rosam_core.drives.synthetic.parts import Kind, Part
@@ -16,6 +18,8 @@ from rosam_core.drives.synthetic.recipe import DriveRecipe
 from rosam_core.drives.synthetic.sensor import random_sensor
 from rosam_core.drives.synthetic.style import WORLD_STYLES, WorldStyle
 from rosam_core.drives.synthetic.world import generate_world
+
+pytestmark = pytest.mark.torch
 
 SEEDS = range(12)
 
