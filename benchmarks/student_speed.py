@@ -39,6 +39,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = args.threads
+        # As the node runs it. Threads that spin make the light student a tenth quicker, but now
+        # and then, on a virtual machine, nearly twice as slow for a whole turn or process.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         paths = {name: Path(folder) / f"{name}.onnx" for name in names}
         for name, path in paths.items():
             write_onnx(DeployedStudent(create_model(name).eval()), path, (args.width, args.height))
