@@ -243,9 +243,10 @@ class Benchmark:
 
     def call(self, command: str, *words: str, processes: int = 1) -> None:
         """Runs a `rosam` command, quietly; its last words are shown if it fails."""
-        several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        several = several if processes > 1 else []
-        line = [sys.executable, "-m", *several, "rosam_core.cli", command, *words]
+        line = [sys.executable, "-m", "rosam_core.cli", command, *words]
+        if processes > 1:
+            several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+            line[1:1] = ["-m", *several]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         with self.lock:
             if self.stopped:

@@ -107,6 +107,16 @@ def test_links_in_the_documents_lead_somewhere(repository: Path, files: list[Pat
     assert not broken, broken
 
 
+def _run(program: str, repository: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_what_the_node_loads_imports_without_torch(repository: Path) -> None:
     modules = sorted(
         ".".join(path.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
@@ -126,13 +136,7 @@ for name in {light!r}:
         if not name.startswith("rosam_depth_ros") or error.name in ("torch", "lightning"):
             raise
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(program, repository)
     assert done.returncode == 0, done.stderr
 
 
@@ -145,13 +149,7 @@ for name in ("torch", "lightning", "lightning_fabric", "torchvision", "segment_a
 import pytest
 sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "test"]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(program, repository)
     assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-40:])
 
 
@@ -164,12 +162,6 @@ try:
 finally:
     print(sorted({"torch", "cv2", "onnxruntime", "rosbags", "rclpy"} & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run(program, repository)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
