@@ -33,9 +33,9 @@ from tqdm import tqdm
 
 from rosam_core.checkpoint import load_checkpoint
 from rosam_core.config import load_config
-from rosam_core.drives.synthetic.drive import save_atomically
 from rosam_core.models import create_model
 from rosam_core.recipe import Recipe
+from rosam_core.whole_file import write_whole
 
 FOLDER = Path(__file__).resolve().parents[1] / "training" / "recipes" / "benchmark"
 DIGEST = "digest.txt"  # beside a checkpoint: what it depends on
@@ -217,7 +217,7 @@ class Benchmark:
             "scored": self.scored,
             "conditions": score(self.checkpoint(run), self.out / self.scored),
         }
-        save_atomically(self.row_path(run), (json.dumps(row) + "\n").encode())
+        write_whole(self.row_path(run), (json.dumps(row) + "\n").encode())
 
     def train(self, run: Run) -> None:
         """Trains a run to its end, on from where it was, unless it was there already."""
@@ -233,7 +233,7 @@ class Benchmark:
             if load_checkpoint(path)["step"] >= steps:
                 return
         mark.parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(mark, digest.encode())
+        write_whole(mark, digest.encode())
         resume = ["--resume"] if path.is_file() else []
         words = [str(run.recipe), "--out", str(path.parent), *resume, *options]
         self.call("train", *words, processes=self.plan["processes"].get(run.name, 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from torch import nn
 
 from rosam_core.types import ModelCard, card_path
+from rosam_core.whole_file import replaced
 
 FORMAT = "rosam-checkpoint-1"
 
@@ -35,25 +35,14 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         OSError: It cannot be written, such as for want of space.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        with replaced(path) as scratch, scratch.open("wb") as stream:
             torch.save({"format": FORMAT, **state}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
     except RuntimeError as error:  # of torch's archive, while it closes what it could not write
         if not isinstance(error.__context__, OSError):
             raise
         reason = error.__context__
         raise OSError(reason.errno, reason.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from rosam_core.methods.base import Batch, Term
 from rosam_core.models.common import freeze_norms
 from rosam_core.recipe import Recipe
 from rosam_core.training_log import TrainingLog
+from rosam_core.whole_file import remove_leavings
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Trainer:
             self._restore(out / "last.pt")
         out.mkdir(parents=True, exist_ok=True)
         if self.fabric.is_global_zero:
+            remove_leavings(out)
             (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
 
     # -- the loop -------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from rosam_core.engines.engine_cache import (
     prune,
     read_plan,
     store,
-    write_whole,
 )
 
 PLAN = bytes(range(256)) * 4096  # 1 MiB
@@ -235,19 +234,3 @@ def test_where_engines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ROSAM_ENGINE_CACHE", "~/e")
     assert cache_folder() == tmp_path / "e"
     assert cache_folder("/named") == Path("/named")
-
-
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    write_whole(path, b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError("no")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="no"):
-        write_whole(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +15,6 @@ from support import leaving
 
 from rosam_core.cli import main
 from rosam_core.drives.opening import open_drives
-from rosam_core.drives.synthetic.drive import save_atomically
 from rosam_core.priors import making
 from rosam_core.priors.instances import InstanceSource
 from rosam_core.priors.region_map import read_map, read_record, region_map_of
@@ -279,27 +277,6 @@ def test_scratch_files_of_living_and_of_late_processes_stay(tmp_path, drive, mas
     gone = leaving(folder / f".7.png.{GONE}.tmp")
     masks(drive, "-o", out, *INSTANCES)
     assert (alive.exists(), late.exists(), gone.exists()) == (True, True, False)
-
-
-def test_processes_of_one_number_have_scratch_files_of_their_own(tmp_path, monkeypatch):
-    path, real = tmp_path / "map.png", os.replace
-
-    def interrupted(source, target):  # by the same step of a process in another container
-        monkeypatch.setattr(os, "replace", real)
-        save_atomically(path, b"other")
-        assert Path(source).read_bytes() == b"own"
-        real(source, target)
-
-    monkeypatch.setattr(os, "replace", interrupted)
-    save_atomically(path, b"own")
-    assert tree(tmp_path) == {"map.png": b"own"}
-
-
-def test_a_scratch_file_that_cannot_be_put_in_its_place_is_removed(tmp_path):
-    (tmp_path / "map.png").mkdir()
-    with pytest.raises(OSError, match=r"map\.png"):
-        save_atomically(tmp_path / "map.png", b"own")
-    assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
 
 
 def test_sources_that_need_but_the_image_read_nothing_else(tmp_path, masks):

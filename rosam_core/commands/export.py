@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rosam_core.types import ModelCard, card_path, file_sha256
+from rosam_core.whole_file import write_whole
 
 if TYPE_CHECKING:
     from rosam_core.drives.training_samples import DriveIndex
@@ -177,12 +177,7 @@ def update_card(model: Path, results: Mapping[str, Any], **stated: str) -> Model
                 f"{sha256[:12]}): measure {model}, then rosam export --update-card {model}"
             )
     updated = dataclasses.replace(card, **stated, results={**card.results, **results})
-    temporary = card_path(model).with_name(f".{model.stem}.{os.getpid()}.json")
-    try:
-        temporary.write_text(updated.to_json(), encoding="utf-8")
-        os.replace(temporary, card_path(model))
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(card_path(model), updated.to_json().encode())
     return updated
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rosam_core.types import Float64
+from rosam_core.whole_file import replaced
 
 log = logging.getLogger(__name__)
 
@@ -323,13 +324,8 @@ def _save(path: Path, index: NuscenesIndex) -> None:
     for name in ("scenes_", "calibrations_"):  # `file` alone is savez's own argument
         values[name] = np.frombuffer(json.dumps(values[name]).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("wb") as stream:
-            np.savez(stream, **values)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replaced(path, durable=False) as scratch, scratch.open("wb") as stream:
+        np.savez(stream, **values)
 
 
 def _load(path: Path) -> NuscenesIndex:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rosam_core.types import card_path
+from rosam_core.whole_file import scratch_name
 
 
 @contextlib.contextmanager
@@ -23,7 +24,7 @@ def replaced_model(output: Path) -> Iterator[Path]:
         FileNotFoundError: The block wrote no model, or no card beside it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
+    temporary = output.with_name(scratch_name(output.stem, "onnx"))
     card = card_path(temporary)
     try:
         yield temporary

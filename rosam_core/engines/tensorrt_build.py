@@ -24,7 +24,6 @@ from rosam_core.engines.engine_cache import (
     read_plan,
     renew,
     store,
-    write_whole,
 )
 from rosam_core.engines.onnx_precision import PREPARATION, prepare_model
 from rosam_core.engines.parity import measure_parity, refuse_beyond
@@ -44,6 +43,7 @@ from rosam_core.engines.tensorrt_library import (
     load_tensorrt,
 )
 from rosam_core.types import ModelCard
+from rosam_core.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 

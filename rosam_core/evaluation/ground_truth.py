@@ -21,13 +21,14 @@ import numpy.typing as npt
 
 from rosam_core.drives.base import Drive
 from rosam_core.drives.image_files import read_depth_image
-from rosam_core.drives.synthetic.drive import decode_depth, encode_depth, save_atomically
+from rosam_core.drives.synthetic.drive import decode_depth, encode_depth
 from rosam_core.evaluation.ego_vehicle import VehicleBox, check_mask, inside_box, vehicle_pixels
 from rosam_core.evaluation.scoring import frame_truth
 from rosam_core.geometry.occlusion import OcclusionOptions, hidden_points
 from rosam_core.geometry.projection import points_in_view, sparse_depth
 from rosam_core.runtime.pointcloud import unproject
 from rosam_core.types import Camera, Float32, Frame
+from rosam_core.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class GroundTruth:
                 log.warning("%s is made anew: %s", path, error)
         data = encode_depth(self._made(frame))
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(path, data)
+        write_whole(path, data, durable=False)
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         return decode_depth(np.asarray(stored, np.uint16))
 

@@ -11,13 +11,9 @@ from typing import Any
 
 from rosam_core.drives.base import Drive, Glance
 from rosam_core.drives.repeats import first_of_each
-from rosam_core.drives.synthetic.drive import (
-    SyntheticDrive,
-    remove_leavings,
-    save_atomically,
-    scratch_name,
-)
+from rosam_core.drives.synthetic.drive import SyntheticDrive
 from rosam_core.priors.region_map import folder_name, map_path, read_record
+from rosam_core.whole_file import remove_leavings, scratch_name, write_whole
 
 FORMAT = "rosam-regions-1"
 INDEX = "regions.json"
@@ -148,7 +144,7 @@ def finish(jobs: Iterable[MapJob], described: dict[str, Any]) -> int:
         found = [path for path in folder.glob("*/*.png") if path.stem.isdigit()]
         maps = sorted(found, key=lambda path: (path.parent.name, int(path.stem)))
         records = {f"{path.parent.name}/{path.stem}": read_record(path) for path in maps}
-        save_atomically(folder / INDEX, _encoded(_header(drive, described), records))
+        write_whole(folder / INDEX, _encoded(_header(drive, described), records), durable=False)
         remove_leavings(folder, (".*.tmp", ".*.claim"))
     return len(unfinished)
 

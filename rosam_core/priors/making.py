@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rosam_core.drives.synthetic.drive import save_atomically
 from rosam_core.priors.index import MapJob, claim, finish
 from rosam_core.priors.region_map import encode_map, is_compact, read_map, read_record
 from rosam_core.priors.source import RegionSource, UnusableDriveError, digest
 from rosam_core.types import UInt16
+from rosam_core.whole_file import write_whole
 
 
 @dataclasses.dataclass
@@ -183,7 +183,7 @@ def _make(job: MapJob, source: RegionSource, tally: Tally, recheck: bool) -> Non
     job.path.unlink(missing_ok=True)
     regions = source.regions(seen)
     job.path.parent.mkdir(exist_ok=True)
-    save_atomically(job.path, encode_map(regions, _record(regions, seen)))
+    write_whole(job.path, encode_map(regions, _record(regions, seen)), durable=False)
     tally.made += 1
     tally.regions += int(regions.max())
 

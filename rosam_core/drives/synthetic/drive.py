@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import secrets
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,6 @@ from rosam_core.types import CONDITIONS, Camera, Float32, Float64, Frame, UInt8,
 FORMAT = "rosam-synthetic-1"
 UNKNOWN, BEYOND = 0, 65535  # stored depth where there is none, and of the sky
 JPEG_END = b"\xff\xd9"
-YOUNG_S = 60.0
 LIDAR_OFFSET_M = (-0.25, 0.0, 0.45)  # in the camera's heading frame: forward, left, up
 
 
@@ -37,41 +32,6 @@ def lidar_position(T_world_camera: Float64) -> Float64:
     forward, left, up = LIDAR_OFFSET_M
     x, y = T[0, 3] + c * forward - s * left, T[1, 3] + s * forward + c * left
     return np.array([x, y, T[2, 3] + up])
-
-
-def save_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that a killed process leaves either all of it or nothing."""
-    temporary = path.with_name(scratch_name(path.name, "tmp"))
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def scratch_name(name: str, suffix: str) -> str:
-    """Returns a name that no other process takes: in containers all may have the number 1."""
-    return f".{name}.{secrets.token_hex(4)}.{os.getpid()}.{suffix}"
-
-
-def remove_leavings(folder: Path, patterns: Sequence[str] = (".*.tmp",)) -> None:
-    """Deletes scratch files of processes that are gone, in a folder and those below it.
-
-    A name ends with `.<process id>.<suffix>`. What a living process writes stays, and so does
-    what is younger than a minute: the process may be one of another machine.
-
-    Args:
-        folder: Where to look.
-        patterns: Of their names.
-    """
-    for pattern in patterns:
-        for path in folder.rglob(pattern):
-            owner = path.name.split(".")[-2]
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                young = time.time() - path.stat().st_mtime < YOUNG_S
-                if not young and not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
-                    path.unlink()
 
 
 def encode_depth(depth: Float32) -> bytes:

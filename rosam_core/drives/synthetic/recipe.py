@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rosam_core.drives.synthetic import drive as disk
+from rosam_core.whole_file import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class DriveRecipe:
             described["schedule"] = list(schedule)
         text, mark = json.dumps(described), folder / "recipe.json"
         if not mark.is_file():
-            disk.save_atomically(mark, text.encode())
+            write_whole(mark, text.encode(), durable=False)
         elif mark.read_text(encoding="utf-8") != text:
             raise ValueError(
                 f"{folder} holds a drive made with other options: choose another --out, or "

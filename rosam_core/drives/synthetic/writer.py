@@ -16,6 +16,7 @@ from rosam_core.drives.synthetic.lidar import scan
 from rosam_core.drives.synthetic.recipe import DriveRecipe
 from rosam_core.drives.synthetic.renderer import Renderer
 from rosam_core.drives.synthetic.world import World, generate_world
+from rosam_core.whole_file import remove_leavings, write_whole
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -68,9 +69,9 @@ def write_drive(
             _write_frame(folder, recipe, renderer, world, fine, index, names)
         progress(1)
     if indices is None:
-        disk.remove_leavings(folder)
+        remove_leavings(folder)
         described = json.dumps(_describe(recipe, world, schedule))
-        disk.save_atomically(folder / "drive.json", described.encode())
+        write_whole(folder / "drive.json", described.encode(), durable=False)
 
 
 def _names(recipe: DriveRecipe, index: int, schedule: Sequence[str] | None) -> tuple[str, ...]:
@@ -116,16 +117,16 @@ def _write_frame(
             small = F.avg_pool2d(picture.permute(0, 3, 1, 2).float(), k).round().byte()
             picture = small.permute(0, 2, 3, 1)
         pixels = picture[0].cpu().numpy()
-        disk.save_atomically(paths[name], disk.encode_image(pixels, recipe.suffix))
+        write_whole(paths[name], disk.encode_image(pixels, recipe.suffix), durable=False)
     if k > 1:  # depth at the centres of the small pixels, not of one of the fine ones
         frame = renderer.render([world], [index], ())
-    disk.save_atomically(paths["depth"], disk.encode_depth(frame.depth[0].cpu().numpy()))
+    write_whole(paths["depth"], disk.encode_depth(frame.depth[0].cpu().numpy()), durable=False)
     ids = frame.instances[0].cpu().numpy().astype(np.uint16)
-    disk.save_atomically(paths["instances"], disk.encode_ids(ids))
+    write_whole(paths["instances"], disk.encode_ids(ids), durable=False)
     if recipe.lidar:
         sweep = io.BytesIO()
         np.save(sweep, scan(world, index))
-        disk.save_atomically(paths["lidar"], sweep.getvalue())
+        write_whole(paths["lidar"], sweep.getvalue(), durable=False)
 
 
 def _describe(recipe: DriveRecipe, world: World, schedule: Sequence[str] | None) -> dict[str, Any]:
