@@ -99,7 +99,7 @@ def _write(form: str, drives: Sequence[Drive], args: argparse.Namespace) -> int:
         names = ", ".join(f"{drive.name} {_condition(drive)}".strip() for drive in drives)
         raise ValueError(
             f"a bag holds one drive, {args.path} has {len(drives)} ({names}): name one by its "
-            "path, and one --condition of a synthetic drive"
+            "path, one --topic of a bag or one --condition of a synthetic drive"
         )
     (drive,) = drives
     glances = [drive.glance(index) for index in range(len(drive))]
