@@ -6,8 +6,9 @@ A teacher's depth on unlabelled drives is weighed by agreement with the day netw
 reliability (W_rel, of regions and of pixels) and by the outlier mask (M_out). Drives with exact
 depth tell what that is worth: the teacher's mean relative error, and the same mean with each
 weight. A weight that knew nothing would leave it as it is. `planar` and `standing` are the means
-without weights of the labels that know of regions (docs/methods.md). Student and teacher of
-160x96, as the benchmark of adaptation has them.
+without weights of the labels that know of regions (docs/methods.md), `height` those of the teacher
+at the scale that the camera's height gives. Student and teacher of 160x96, as the benchmark of
+adaptation has them.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from rosam_core.losses.reliability import (
     pixel_reliability,
     region_reliability,
 )
-from rosam_core.losses.standing import standing_depth
-from rosam_core.methods.neighbours import neighbour_error, view_depth
+from rosam_core.losses.standing import ground_scale, standing_depth
+from rosam_core.methods.neighbours import metres_per_unit, neighbour_error, view_depth
 from rosam_core.models import create_model
 
 RANGE_M = (0.5, 80.0)
@@ -90,9 +91,13 @@ def judged(
     outlier = scored & (regional.outlier_mask < 0.5)
     replaced = (view_depth(1 / regional.mean, batch, focal) - truth).abs() / truth
     plain = (depth - truth).abs() / truth
+    height = batch["camera_height"] / metres_per_unit(batch, focal)
+    scaled = inverse / ground_scale(inverse, regions, n, batch["K"], height).view(-1, 1, 1, 1)
     labels = {
         "planar": planar_depth(inverse, regions, n),
         "standing": standing_depth(inverse, regions, n, batch["K"]),
+        "height": scaled,
+        "standing, height": standing_depth(scaled, regions, n, batch["K"]),
     }
 
     def error_of(label: Tensor) -> float:

@@ -52,17 +52,17 @@ def measure(args: argparse.Namespace, root: Path) -> dict:
     from rosam_core.evaluation.pictures import contact_sheet, encode_png, side_by_side
     from rosam_core.evaluation.predictions import scoring_pipeline
     from rosam_core.evaluation.report import Example, example_panels
-    from rosam_core.evaluation.scoring import camera_height, finite, frame_truth, score_image
+    from rosam_core.evaluation.scoring import finite, frame_truth, score_image
     from rosam_core.evaluation.scoring import summarise as summary_of
 
     engine = load_engine(args.model or default_model_path(), "onnx-cpu", args.threads)
     pipeline = scoring_pipeline(engine)
     drive = NuscenesDrive(root)
     scores, rows, pictures = [], [], []
-    for frame in drive:
+    for index, frame in enumerate(drive):
         truth = frame_truth(frame, "floor")
         prediction = pipeline.predict(frame.image, frame.camera)
-        score = score_image(frame, truth, prediction, 0.1, 80.0, camera_height(frame))
+        score = score_image(frame, truth, prediction, 0.1, 80.0, drive.camera_height(index))
         scores.append(score)
         rows.append(
             {

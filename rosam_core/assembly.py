@@ -113,6 +113,7 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
         look=recipe.augmentation,
         neighbours=video.neighbours,
         regions=Path(video.regions) if video.regions else None,
+        camera_height_m=video.camera_height_m,
         with_depth=False,
         neighbour_looks=False,
         conditions=video.condition_names(),
@@ -125,16 +126,8 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
             f"no frame of {data.drives} has the pose of a neighbour: use "
             "self_supervised.motion=learned"
         )
-    if recipe.method == "rosam_depth" and recipe.rosam_depth.reliability != "none":
-        if not samples.is_metric:
-            log.warning("no frame has the pose of a neighbour: every label is as reliable")
-        elif (
-            recipe.rosam_depth.teacher and not student_facts(recipe.rosam_depth.teacher).is_metric
-        ):
-            raise ValueError(
-                f"the depth of {recipe.rosam_depth.teacher} has no scale, so poses of the drives "
-                "do not judge it: set rosam_depth.reliability=none"
-            )
+    if recipe.method == "rosam_depth":
+        _check_knowledge(recipe.rosam_depth, samples)
     return samples, _validation(recipe, trained=recorded)
 
 
@@ -294,12 +287,44 @@ def _check_regions(recipe: Recipe, options: RosamOptions) -> None:
         "outlier_mask": options.outlier_mask,
         "reliability=region": options.reliability == "region",
         f"label={options.label}": options.label != "teacher",
+        "known_height": options.known_height,
         "smoothness=region": options.smoothness == "region",
     }
     if named := [name for name, is_used in using.items() if is_used]:
         raise ValueError(
             f"rosam_depth uses regions ({', '.join(named)}): data.video.regions=FOLDER of "
             "`rosam masks`, or method=real_adaptation, which has no use for any"
+        )
+
+
+def _check_knowledge(options: RosamOptions, samples: VideoSamples) -> None:
+    """Refuses options that need to know more of the drives, or the teacher, than is known.
+
+    Raises:
+        ValueError: A teacher without scale would be judged in metres, or no camera's height is
+            known.
+    """
+    has_scale = not options.teacher or student_facts(options.teacher).is_metric
+    if options.reliability != "none":
+        if not samples.is_metric:
+            log.warning("no frame has the pose of a neighbour: every label is as reliable")
+        elif not has_scale:
+            raise ValueError(
+                f"the depth of {options.teacher} has no scale, so poses of the drives do not "
+                "judge it: set rosam_depth.reliability=none"
+            )
+    if not options.known_height:
+        return
+    if not has_scale:
+        raise ValueError(
+            f"the depth of {options.teacher} has no scale that the camera's height could mend: "
+            "set rosam_depth.known_height=false"
+        )
+    recorded = samples.recorded
+    if not any(recorded.camera_height(target) for target in recorded.targets):
+        raise ValueError(
+            "no drive knows how high its camera is, which rosam_depth.known_height needs: set "
+            "data.video.camera_height_m"
         )
 
 

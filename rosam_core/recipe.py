@@ -51,10 +51,15 @@ class VideoOptions:
     nuscenes_sweeps: bool = False  # 12 Hz instead of 2 Hz
     robotcar_split: str | None = None
     regions: str | None = None  # folder that `rosam masks` wrote
+    camera_height_m: float | None = None  # above the ground; null = as the drive knows it
     view: ViewOptions = dataclasses.field(default_factory=ViewOptions)
     neighbours: NeighbourOptions = dataclasses.field(default_factory=NeighbourOptions)
 
     def __post_init__(self) -> None:
+        if self.camera_height_m is not None and not self.camera_height_m > 0:
+            raise ValueError(
+                f"data.video.camera_height_m must be positive, got {self.camera_height_m}"
+            )
         unknown = [name for name in self.condition_names() if name not in CONDITIONS]
         if unknown:
             raise ValueError(

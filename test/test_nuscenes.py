@@ -78,7 +78,7 @@ def test_lidar_goes_through_both_ego_poses(tmp_path):
     frame = drive[0]
     # World point (10, 1, 2.5); camera at (2 + 1, 0, 1.5): 7 m ahead, 1 m left, 1 m above.
     np.testing.assert_allclose(frame.lidar, [[-1, -1, 7]], atol=1e-6)
-    assert frame.T_world_camera[2, 3] == 1.5
+    assert frame.T_world_camera[2, 3] == drive.camera_height(0) == 1.5
     assert frame.stamp_ns == 100_000
     assert frame.condition == "night"
     assert frame.camera_name == "CAM_FRONT"

@@ -16,6 +16,7 @@ from rosam_core.checkpoint import load_checkpoint, save_checkpoint, student_fact
 from rosam_core.config import load_config
 from rosam_core.drives.base import Drive
 from rosam_core.drives.recorded_samples import RecordedSamples
+from rosam_core.drives.synthetic.drive import SyntheticDrive
 from rosam_core.export import load_student
 from rosam_core.recipe import Recipe, VideoOptions
 from rosam_core.trainer import Trainer, train
@@ -100,6 +101,25 @@ def test_relative_depth_is_not_judged_by_metric_poses(drives, taught, tmp_path):
     recipe = recipe_of("rosam_depth", drives, f"rosam_depth.teacher={relative}")
     with pytest.raises(ValueError, match=r"has no scale.*set rosam_depth\.reliability=none"):
         training_data(recipe)
+
+
+def test_the_height_of_the_camera_has_to_be_known(drives, taught, tmp_path, monkeypatch):
+    given = ["rosam_depth.reliability=none", "rosam_depth.known_height=true"]
+    asked = recipe_of("rosam_depth", drives, *given, f"rosam_depth.teacher={taught}")
+    training_data(asked)  # synthetic drives know it
+    monkeypatch.setattr(SyntheticDrive, "camera_height", Drive.camera_height)
+    with pytest.raises(ValueError, match=r"no drive knows.*set data\.video\.camera_height_m"):
+        training_data(asked)
+    stated = f"rosam_depth.teacher={taught}", "data.video.camera_height_m=1.25"
+    samples, _ = training_data(recipe_of("rosam_depth", drives, *given, *stated))
+    assert samples[0]["camera_height"] == 1.25
+    relative = tmp_path / "relative.pt"
+    save_checkpoint(relative, {**load_checkpoint(taught), "is_metric": False})
+    teacher = f"rosam_depth.teacher={relative}"
+    with pytest.raises(ValueError, match=r"no scale.*set rosam_depth\.known_height=false"):
+        training_data(recipe_of("rosam_depth", drives, *given, teacher))
+    with pytest.raises(ValueError, match="camera_height_m must be positive, got 0"):
+        recipe_of("rosam_depth", drives, "data.video.camera_height_m=0")
 
 
 def test_weights_of_conditions_where_there_are_none_are_refused(drives, taught):

@@ -7,7 +7,6 @@ import pytest
 
 from rosam_core.evaluation.scoring import (
     by_condition,
-    camera_height,
     finite,
     format_table,
     frame_truth,
@@ -118,14 +117,6 @@ def test_truth_is_exact_depth_before_lidar():
     assert frame_truth(frame(depth=exact, lidar=lidar)) is exact
     assert np.nanmax(frame_truth(frame(lidar=lidar))) == 5
     assert frame_truth(frame()) is None
-
-
-def test_camera_height_is_the_z_of_the_pose():
-    T = np.eye(4)
-    T[2, 3] = 1.6
-    assert camera_height(frame(T_world_camera=T)) == 1.6
-    assert camera_height(frame(T_world_camera=np.eye(4))) is None
-    assert camera_height(frame()) is None
 
 
 def test_json_has_no_nan():

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rosam_core.losses.planes import planar_depth
-from rosam_core.losses.standing import ground_regions, standing_depth
+from rosam_core.losses.standing import ground_regions, ground_scale, standing_depth
 
 pytestmark = pytest.mark.torch
 
@@ -43,6 +43,31 @@ def test_only_the_road_is_ground(street: tuple[torch.Tensor, torch.Tensor]) -> N
     inverse, regions = street
     assert ground_regions(0.1 * inverse, regions, 5, K)[0, ROAD]
     assert not ground_regions(inverse, regions - 1, 5, K)[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("height", "scale"),
+    [
+        (HEIGHT, 1.0),
+        (1.2 * HEIGHT, 1.2),  # the teacher has everything too near
+        (HEIGHT / 1.25, 0.8),
+        (2 * HEIGHT, 1.3),  # beyond belief
+        (0.3 * HEIGHT, 1 / 1.3),
+        (0.0, 1.0),
+    ],
+)
+def test_the_known_height_of_the_camera_is_the_scale(
+    street: tuple[torch.Tensor, torch.Tensor], height: float, scale: float
+) -> None:
+    inverse, regions = street
+    found = ground_scale(inverse.clone().requires_grad_(), regions, 5, K, torch.tensor([height]))
+    assert found.tolist() == pytest.approx([scale], rel=1e-3)
+    assert not found.requires_grad
+    # Each image by its own, and not where there is no ground.
+    both = torch.cat([inverse, torch.full_like(inverse, 0.1)])
+    maps = torch.cat([regions, regions])
+    two = ground_scale(both, maps, 5, K.expand(2, 3, 3), torch.tensor([height, height]))
+    assert two.tolist() == pytest.approx([scale, 1.0], rel=1e-3)
 
 
 @pytest.mark.parametrize("gap", [False, True])

@@ -38,7 +38,7 @@ def write(folder: Path, **changes: object) -> Path:
     pose = np.eye(4)
     frames = []
     for i in range(FRAMES):
-        pose[0, 3] = i
+        pose[0, 3], pose[2, 3] = i, 1.5
         frames.append({"stamp_ns": 10**9 + i * 10**8, "T_world_camera": pose.tolist()})
     meta = {
         "format": "rosam-synthetic-1",
@@ -100,6 +100,7 @@ def test_a_frame_holds_everything(drive: Path) -> None:
     assert frame.stamp_ns == 1_100_000_000
     assert frame.camera.fy == 41.0
     assert frame.T_world_camera[0, 3] == 1.0
+    assert opened.camera_height(1) == 1.5
     assert frame.lidar is None
     assert opened[0].lidar.tolist() == [[1, 2, 3]]
     assert [f.stamp_ns for f in opened] == [1_000_000_000, 1_100_000_000, 1_200_000_000]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Iterator
 
 from rosam_core.types import Camera, Float64, Frame, UInt8
@@ -32,6 +33,15 @@ class Glance:
     has_lidar: bool = False
     has_depth: bool = False
     has_empty_scan: bool = False
+
+
+def height_above_zero(
+    T_world_camera: Float64 | None, lowest_m: float = 0.0, highest_m: float = math.inf
+) -> float | None:
+    """Returns the z of a camera [m], None if there is no pose or it is not between the limits."""
+    if T_world_camera is None or not lowest_m < T_world_camera[2, 3] < highest_m:
+        return None
+    return float(T_world_camera[2, 3])
 
 
 class Drive(abc.ABC):
@@ -80,6 +90,13 @@ class Drive(abc.ABC):
             ValueError: It is damaged.
         """
         return self[index].image
+
+    def camera_height(self, index: int) -> float | None:
+        """Returns how high the camera of a frame is above the ground [m], None if not known.
+
+        Drives in whose world the ground is known to be near z = 0 override this.
+        """
+        return None
 
     def whole(self) -> tuple[Drive, list[int]]:
         """Returns the recording that the frames were picked from, and their places in it.

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.base import Drive, Glance, height_above_zero
 from rosam_core.drives.condition_words import adverse_condition
 from rosam_core.drives.image_files import read_image
 from rosam_core.drives.nuscenes_tables import CAMERAS, NuscenesIndex, load_index
 from rosam_core.geometry.motion import moved
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
+
+LOWEST_M, HIGHEST_M = 0.3, 4.0  # of cameras of vehicles above the ground
 
 
 class NuscenesDrive(Drive):
@@ -117,6 +119,10 @@ class NuscenesDrive(Drive):
                 f"{known.camera.width}x{known.camera.height}"
             )
         return image
+
+    def camera_height(self, index: int) -> float | None:
+        """Returns the height of the camera [m], None where the world has its zero elsewhere."""
+        return height_above_zero(self.glance(index).T_world_camera, LOWEST_M, HIGHEST_M)
 
     def glance(self, index: int) -> Glance:
         """Returns what the tables know of a frame; ValueError if that is no camera or no pose."""

@@ -78,6 +78,7 @@ class RecordedSamples:
       as `has_pose_...` says.
     - `depth`: float32[1,h,w] [m], 0 = not known or sky: exact where the drive has it, else lidar.
     - `regions`: int32[1,h,w], 0 = unassigned; only if region maps are given.
+    - `camera_height`: float32[], above the ground [m]; 0 where not known.
     - `condition`: int64[], place in `CONDITIONS`.
     - `id`: int64[], the same for the same frame in every run.
     """
@@ -91,6 +92,7 @@ class RecordedSamples:
         look: AugmentationOptions | None = None,
         neighbours: NeighbourOptions | None = None,
         regions: Path | None = None,
+        camera_height_m: float | None = None,
         with_depth: bool = True,
         neighbour_looks: bool = True,
         conditions: Sequence[str] = (),
@@ -105,6 +107,7 @@ class RecordedSamples:
             look: How the augmented images look (`random_look`); its views are not used.
             neighbours: Which images count as neighbours.
             regions: Folder that `rosam masks` wrote.
+            camera_height_m: Of all cameras above the ground [m]; None = as the drives know it.
             with_depth: Read lidar or exact depth, where there is any.
             neighbour_looks: Augment the neighbours, too; without it a sample has no
                 `previous_augmented` and `next_augmented`.
@@ -118,6 +121,7 @@ class RecordedSamples:
         self.view = view or ViewOptions()
         self.look = look or AugmentationOptions()
         self.regions = regions
+        self.camera_height_m = camera_height_m
         self.with_depth = with_depth
         self.neighbour_looks = neighbour_looks
         self.seed = seed
@@ -231,9 +235,15 @@ class RecordedSamples:
         depth = self._depth(target.drive, plain, camera, window)
         depth = np.ascontiguousarray(depth[:, ::-1] if is_flipped else depth)
         sample["depth"] = np.where(np.isfinite(depth), depth, np.float32(0))[None]
+        sample["camera_height"] = np.float32(self.camera_height(target) or 0)
         sample["condition"] = np.int64(CONDITIONS.index(frame.condition))
         sample["id"] = stable_id(self.name(index))
         return sample
+
+    def camera_height(self, target: Target) -> float | None:
+        """Returns how high the camera of a frame is above the ground [m], None if not known."""
+        known = self.camera_height_m
+        return target.drive.camera_height(target.index) if known is None else known
 
     def _frame(self, target: Target) -> Frame:
         drive, index = target.drive, target.index

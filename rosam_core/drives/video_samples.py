@@ -29,6 +29,7 @@ class VideoSamples:
     - `sources` uint8[2,3,h,w], as recorded; black where bool[2] `source_known` is not.
     - `K` float32[3,3] [px]; `focal` float32[], sqrt(fx fy) [px].
     - `T_source_target` float32[2,4,4]; NaN where not known.
+    - `camera_height` float32[], above the ground [m]; 0 where not known.
     - `regions` int64[1,h,w], 0 = unassigned; all 0 without region maps.
 
     `is_metric` says whether the pose of any frame is known: without poses no method learns metres
@@ -72,6 +73,7 @@ def video_sample(sample: Sample) -> dict[str, npt.NDArray[Any]]:
         "K": sample["K"],
         "focal": focal_length(sample),
         "T_source_target": np.where(posed[:, None, None], motion, np.float32(np.nan)),
+        "camera_height": sample["camera_height"],
         "regions": regions.astype(np.int64),
     }
 

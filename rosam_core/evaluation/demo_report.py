@@ -43,7 +43,6 @@ from rosam_core.evaluation.run_page import (
 from rosam_core.evaluation.scoring import (
     ImageScore,
     by_condition,
-    camera_height,
     finite,
     format_table,
     score_image,
@@ -169,7 +168,7 @@ def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: flo
                 continue
             frame = drive[index_of[stamp]]
             write_frame(bag, topics, frame, prediction, messages, RANGE_M[1])
-            score = _score(frame, drive, prediction, found.samples)
+            score = _score(frame, drive, index_of[stamp], prediction, found.samples)
             if score is not None:
                 found.scores.append(score)
             found.stamps.append(stamp)
@@ -194,14 +193,17 @@ def _collect(drive: Drive, run: LiveRun, topics: LiveTopics, out: Path, fps: flo
 
 
 def _score(
-    frame: Frame, drive: Drive, prediction: DepthPrediction, samples: dict[str, list[Any]]
+    frame: Frame,
+    drive: Drive,
+    index: int,
+    prediction: DepthPrediction,
+    samples: dict[str, list[Any]],
 ) -> ImageScore | None:
     """Scores a frame that has a truth, and keeps some of its pixels for the plots."""
     truth = GroundTruth().of(frame, drive)
     if truth is None:
         return None
-    height = camera_height(frame) if frame.depth is not None else None
-    score = score_image(frame, truth, prediction, *RANGE_M, height)
+    score = score_image(frame, truth, prediction, *RANGE_M, drive.camera_height(index))
     if prediction.depth.shape == truth.shape:
         valid = scored_pixels(truth, *RANGE_M) & ~np.isnan(prediction.depth)
         step = max(1, int(valid.sum()) // SAMPLED_PIXELS)

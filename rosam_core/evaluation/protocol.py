@@ -23,7 +23,7 @@ from rosam_core.evaluation.flicker import FlickerMeter
 from rosam_core.evaluation.ground_truth import MODES, GroundTruth, TruthOptions
 from rosam_core.evaluation.metrics import scored_places
 from rosam_core.evaluation.predictions import AmbiguousPredictionError
-from rosam_core.evaluation.scoring import ImageScore, camera_height, score_image, sized_to
+from rosam_core.evaluation.scoring import ImageScore, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
 Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
@@ -33,8 +33,6 @@ post-processing if that is measured too."""
 
 Seen = list[tuple[int, Glance]]
 """Frames of a camera that were read, by index."""
-
-_LOW_M, _HIGH_M = 0.3, 4.0  # of cameras of vehicles above the ground
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,11 +178,7 @@ def score_drives(
         except (ValueError, OSError) as error:
             found.skipped.append(f"{scene} frame {index}: {error}")
             continue
-        height = camera_height_m
-        if height is None and kind in ("synthetic", "nuscenes"):  # elsewhere z = 0 is anywhere
-            height = camera_height(frame)
-            if kind == "nuscenes" and height is not None and not _LOW_M < height < _HIGH_M:
-                height = None  # a tree whose world has its zero elsewhere
+        height = drive.camera_height(index) if camera_height_m is None else camera_height_m
         limits = (min_depth_m, max_depth_m)
         score = score_image(
             frame, truth, prediction, *limits, height, scene, flipped, lidar_boundaries, scored

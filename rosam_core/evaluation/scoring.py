@@ -101,19 +101,6 @@ def frame_truth(frame: Frame, rounding: str = "nearest") -> Float32 | None:
     return None
 
 
-def camera_height(frame: Frame) -> float | None:
-    """Returns the height of the camera above the ground [m], if the drive's poses tell it.
-
-    Synthetic and nuScenes worlds have the ground near z = 0, so it is the z of the camera.
-
-    Args:
-        frame: Frame of a drive whose world z is up with 0 on the ground.
-    """
-    if frame.T_world_camera is None or not frame.T_world_camera[2, 3] > 0:
-        return None
-    return float(frame.T_world_camera[2, 3])
-
-
 def score_image(
     frame: Frame,
     truth: Float32,

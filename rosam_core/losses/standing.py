@@ -41,6 +41,41 @@ def ground_regions(
         K: float[b,3,3], intrinsics [px].
         coefficients: `plane_coefficients` of these, where they are known already.
     """
+    return _ground(inverse_depth, regions, n, K, coefficients)[0]
+
+
+def ground_scale(
+    inverse_depth: Tensor,
+    regions: Tensor,
+    n: int,
+    K: Tensor,
+    height: Tensor,
+    at_most: float = 1.3,
+) -> Tensor:
+    """Returns what to multiply depth by so that the ground is where it is known to be, float[b].
+
+    Where a camera is mounted is known on every robot, and the scale of the depth of a single image
+    is what a network knows least. The factor is `height` over that of `ground_regions`.
+
+    Args:
+        inverse_depth: float[b,1,h,w] [1/m], finite, > 0; no gradient flows.
+        regions: int64[b,1,h,w], ids in [0, n), 0 = unassigned.
+        n: Number of ids, 0 included.
+        K: float[b,3,3], intrinsics [px].
+        height: float[b], of the camera above the ground [m]; 0 = not known.
+        at_most: The factor is between 1 / at_most and this; where there is no ground, or its
+            height is not known, it is 1.
+    """
+    is_ground, usual = _ground(inverse_depth, regions, n, K, None)
+    scale = (height.double() * usual).clamp(1 / at_most, at_most)
+    known = is_ground.any(1) & (height > 0)
+    return torch.where(known, scale, 1.0).to(inverse_depth.dtype)
+
+
+def _ground(
+    inverse_depth: Tensor, regions: Tensor, n: int, K: Tensor, coefficients: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Returns `ground_regions`, and 1 / height of most of them, float64[b] [1/m]."""
     d = inverse_depth.detach()
     h, w = d.shape[-2:]
     if coefficients is None:
@@ -63,7 +98,8 @@ def ground_regions(
     is_ground[:, 0] = False
     usual = _weighted_median(steepness, torch.where(is_ground, count[:, 0].double(), 0))
     ratio = steepness / usual[:, None]
-    return is_ground & (count[:, 0] > 0) & (ratio < SAME_HEIGHT) & (ratio > 1 / SAME_HEIGHT)
+    alike = (ratio < SAME_HEIGHT) & (ratio > 1 / SAME_HEIGHT)
+    return is_ground & (count[:, 0] > 0) & alike, usual
 
 
 def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:

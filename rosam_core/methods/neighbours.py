@@ -56,9 +56,13 @@ def view_depth(canonical: Tensor, batch: Batch, canonical_focal_px: float) -> Te
         batch: `K` float[b,3,3].
         canonical_focal_px: f_c; f is the mean of the view's, sqrt(fx fy) [px].
     """
+    return canonical * metres_per_unit(batch, canonical_focal_px).view(-1, 1, 1, 1)
+
+
+def metres_per_unit(batch: Batch, canonical_focal_px: float) -> Tensor:
+    """Returns by what depth for the canonical focal length becomes that of the view, float[b]."""
     K = batch["K"]
-    focal = (K[:, 0, 0] * K[:, 1, 1]).sqrt()
-    return canonical * (focal / canonical_focal_px).view(-1, 1, 1, 1)
+    return (K[:, 0, 0] * K[:, 1, 1]).sqrt() / canonical_focal_px
 
 
 def _reduced(batch: Batch, depth: Tensor, scale: int) -> tuple[Batch, Tensor]:

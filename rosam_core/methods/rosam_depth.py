@@ -28,9 +28,9 @@ from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids, resize_regions
 from rosam_core.losses.reliability import pixel_reliability, region_reliability
 from rosam_core.losses.smoothness import edge_aware_smoothness, region_smoothness
-from rosam_core.losses.standing import standing_depth
+from rosam_core.losses.standing import ground_scale, standing_depth
 from rosam_core.methods.base import Batch, Term
-from rosam_core.methods.neighbours import neighbour_error, view_depth
+from rosam_core.methods.neighbours import metres_per_unit, neighbour_error, view_depth
 from rosam_core.methods.syn2real import AdaptationOptions, Judgement, RealAdaptation
 
 
@@ -48,6 +48,7 @@ class RosamOptions(AdaptationOptions):
     reliability_beta: float = 1.0
     reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
     label: str = "teacher"  # ours: planar (planes of regions) | standing (and feet on the ground)
+    known_height: bool = False  # ours: labels at the scale that the camera's height gives
     label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
     smoothness_weight: float = 0.001
@@ -75,7 +76,8 @@ class RosamDepth(RealAdaptation):
 
     `regions` int64[b,1,h,w] is the region map of the frame, 0 = unassigned, all 0 where there is
     none; `sources`, `source_known` and `K` are what `neighbour_error` needs; `T_source_target`
-    float[b,s,4,4] are poses from the recording, NaN where they are not known.
+    float[b,s,4,4] are poses from the recording, NaN where they are not known; `camera_height`
+    float[b] is above the ground [m], 0 where not known.
 
     Args:
         student: See `RealAdaptation`.
@@ -104,6 +106,10 @@ class RosamDepth(RealAdaptation):
         weight, trust, regions = before.weight, before.trust, batch["regions"]
         n = number_of_ids(regions)  # device-to-host sync, once a step
         label, tolerance = None, self.options.label_tolerance
+        if self.options.known_height:
+            height = batch["camera_height"] / metres_per_unit(batch, self.canonical_focal_px)
+            scale = ground_scale(inverse, regions, n, batch["K"], height)
+            label = inverse = inverse / scale.view(-1, 1, 1, 1)
         if self.options.label == "planar":
             label = planar_depth(inverse, regions, n, tolerance)
         elif self.options.label == "standing":

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rosam_core.drives.base import Drive, Glance
+from rosam_core.drives.base import Drive, Glance, height_above_zero
 from rosam_core.types import CONDITIONS, Camera, Float32, Float64, Frame, UInt8, UInt16
 
 FORMAT = "rosam-synthetic-1"
@@ -183,6 +183,10 @@ class SyntheticDrive(Drive):
             has_lidar=(self.folder / "lidar" / f"{index:06d}.npy").is_file(),
             has_depth=True,
         )
+
+    def camera_height(self, index: int) -> float | None:
+        """Returns the height of the camera [m]: the road is at z = 0."""
+        return height_above_zero(self._poses[index])
 
     def _read(self, name: str, flags: int, dtype: str, dimensions: int) -> Any:
         path = self.folder / name
