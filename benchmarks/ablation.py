@@ -174,11 +174,12 @@ class Benchmark:
         ):
             try:
                 self.train(self.stage(next(iter(self.plan["stages"])), 0))
-                for jobs_of, arguments in ((self.prepare, seeds), (self.finish, left)):
-                    waiting = [pool.submit(jobs_of, each) for each in arguments]
-                    for done in concurrent.futures.as_completed(waiting):
-                        done.result()
-                        bar.update()
+                ready = {seed: pool.submit(self.prepare, seed) for seed in seeds}
+                # First come, first served: what a run waits for has begun before it.
+                runs_of = [pool.submit(self.finish, run, ready.get(run.seed)) for run in left]
+                for done in concurrent.futures.as_completed([*ready.values(), *runs_of]):
+                    done.result()
+                    bar.update()
             except BaseException:
                 self.stop()
                 pool.shutdown(cancel_futures=True)
@@ -204,8 +205,15 @@ class Benchmark:
         for name in self.plan["stages"]:
             self.train(self.stage(name, seed))
 
-    def finish(self, run: Run) -> None:
-        """Trains and scores a run, and writes its row."""
+    def finish(self, run: Run, ready: concurrent.futures.Future[None] | None = None) -> None:
+        """Trains and scores a run, and writes its row.
+
+        Args:
+            run: What.
+            ready: Of `prepare` for its seed, if it is under way.
+        """
+        if ready is not None:
+            ready.result()
         self.train(run)
         state = load_checkpoint(self.checkpoint(run))
         row = {

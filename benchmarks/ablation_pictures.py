@@ -1,8 +1,8 @@
-"""Depth of the adaptation benchmark side by side: the baseline's and that of all priors."""
+"""Depth of the adaptation benchmark side by side: the baseline's and that of priors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +21,26 @@ HEIGHT = 96
 
 
 def draw_depths(
-    baseline: Path, full: Path, drives: Path, conditions: Sequence[str], path: Path
+    students: Mapping[str, Path], drives: Path, conditions: Sequence[str], path: Path
 ) -> None:
-    """Draws image, truth, depth and error of both students, a frame a row.
+    """Draws image, truth, depth and error of students, a frame a row.
 
-    The frames are chosen by the baseline's error alone: the median one and a bad one.
+    The frames are chosen by the first student's error alone: the median one and a bad one.
 
     Args:
-        baseline: Checkpoint.
-        full: Checkpoint.
+        students: Checkpoints by title, the baseline's first.
         drives: Synthetic drives that were scored.
         conditions: Whose frames are shown.
         path: JPEG file to write.
     """
-    one, two = Predictor(baseline), Predictor(full)
+    predictors = [Predictor(checkpoint) for checkpoint in students.values()]
     found = find_training_drives(drives)
     rows = []
     for condition in conditions:
         errors = [
-            depth_metrics(d.depth(0), one.depth(d.image(condition, 0), d), *RANGE_M)["abs_rel"]
+            depth_metrics(d.depth(0), predictors[0].depth(d.image(condition, 0), d), *RANGE_M)[
+                "abs_rel"
+            ]
             for d in found
         ]
         order = np.argsort(errors)
@@ -48,11 +49,11 @@ def draw_depths(
             image, truth = drive.image(condition, 0), drive.depth(0)
             panels: list[UInt8] = [image, colorize_depth(truth)]
             words = []
-            for predictor in (one, two):
+            for predictor in predictors:
                 depth = predictor.depth(image, drive)
                 panels += [colorize_depth(depth), colorize_error(truth, depth)]
                 words.append(f"{depth_metrics(truth, depth, *RANGE_M)['abs_rel']:.3f}")
             label = f"{condition}, {round(100 * share)} % of frames have less error"
-            rows.append(side_by_side(panels, HEIGHT, label, f"AbsRel {words[0]}, {words[1]}"))
-    title = "image | truth | baseline, its error | all four priors, their error"
+            rows.append(side_by_side(panels, HEIGHT, label, f"AbsRel {', '.join(words)}"))
+    title = " | ".join(["image", "truth", *(f"{name}, error" for name in students)])
     path.write_bytes(encode_image(contact_sheet(rows, title), ".jpg"))

@@ -38,9 +38,12 @@ def write_results(plan: Mapping[str, Any], found: Rows, out: Path, results: Path
         page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
     draw_gains(plan, found, results / "ablation.png")
     seed = min(found["baseline"])
-    checkpoints = [out / "runs" / f"{name}-{seed}" / "last.pt" for name in ("baseline", "full")]
-    if all(checkpoint.is_file() for checkpoint in checkpoints) and (out / "test").is_dir():
-        draw_depths(*checkpoints, out / "test", ADVERSE, results / "ablation_depths.jpg")
+    students = {
+        plan["ablations"][name]["title"]: out / "runs" / f"{name}-{seed}" / "last.pt"
+        for name in plan["shown"]
+    }
+    if all(checkpoint.is_file() for checkpoint in students.values()) and (out / "test").is_dir():
+        draw_depths(students, out / "test", ADVERSE, results / "ablation_depths.jpg")
 
 
 def table(plan: Mapping[str, Any], found: Rows) -> str:

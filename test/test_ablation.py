@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,33 @@ def test_every_run_of_the_plan_is_a_recipe(tmp_path):
         "real_adaptation",
         "rosam_depth",
     }
+    assert bench.plan["shown"][0] == "baseline"
+    assert set(bench.plan["shown"]) <= set(bench.plan["ablations"])
+
+
+def test_a_run_waits_for_the_stages_of_its_seed(tmp_path, monkeypatch):
+    bench, done = benchmark(tmp_path, seeds=[1, 2, 3], only=["baseline", "full"]), []
+    started = threading.Event()
+
+    def prepare(seed):
+        if seed == 1:
+            assert started.wait(30)  # until a run that needs it could have begun
+        done.append(seed)
+        started.set()
+
+    monkeypatch.setattr(bench, "make_data", lambda jobs: None)
+    monkeypatch.setattr(bench, "train", lambda run: done.append(run.label))
+    monkeypatch.setattr(bench, "prepare", prepare)
+    monkeypatch.setattr("ablation.load_checkpoint", lambda path: {"step": 1, "elapsed_s": 60})
+    monkeypatch.setattr("ablation.score", lambda *_: {})
+    bench.work(2)
+    assert sorted(map(str, done)) == sorted(
+        ["start-0", "1", "2", "3", *(f"{n}-{s}" for n in ("baseline", "full") for s in (1, 2, 3))]
+    )
+    for name in ("baseline", "full"):
+        for seed in (1, 2, 3):
+            assert done.index(seed) < done.index(f"{name}-{seed}")
+            assert bench.is_done(bench.run_of(name, seed))
 
 
 def test_stages_follow_each_other(tmp_path):
