@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, moved
 from test_frames_drive import write_images
 from test_kitti import write_raw
 
@@ -17,6 +18,7 @@ from rosam_core.commands.drive_options import (
     add_view_arguments,
     drive_options,
 )
+from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.frames import FramesDrive
 from rosam_core.drives.opening import DriveOptions
 from rosam_core.evaluation.sheet import CAPTION_HEIGHT, CELL_WIDTH, drive_sheet
@@ -82,6 +84,18 @@ def test_info_as_json_and_as_a_table(tmp_path, capsys):
     assert "d: 3 frames, 0.5 s, unknown 3, poses none, lidar none, depth none" in out.out
     row = " ".join(out.out.splitlines()[-1].split())
     assert row == "camera 3 64x48 60.0 deg 55.4 px 4.0 Hz 0.250 s after frame 0"
+
+
+def test_info_names_the_frame_of_a_bags_poses(tmp_path, capsys):
+    with BagWriter(tmp_path / "a.mcap") as writer:
+        for index in range(2):
+            stamp = START_NS + index * STEP_NS
+            writer.write_image("/image", stamp, FRAME_ID, np.zeros((48, 64, 3), np.uint8))
+            writer.write_camera_info("/camera_info", stamp, FRAME_ID, CAMERA)
+            writer.write_transforms(stamp, [("odom", FRAME_ID, moved(x=index))])
+    code, out = drive(capsys, "info", tmp_path / "a.mcap")
+    assert code == 0
+    assert "2 frames, 0.1 s, 1.0 m, unknown 2, poses all (in odom), lidar none" in out.out
 
 
 def test_info_of_several_drives_ends_with_their_sum(tmp_path, capsys):

@@ -129,6 +129,7 @@ def test_cameras_of_a_bag_share_its_transforms(tmp_path):
             writer.write_transforms(START_NS + index * STEP_NS, [edge])
     left, right = open_drives(tmp_path / "a.mcap")
     assert left.transforms is right.transforms
+    assert (left.world_frame, right.world_frame) == ("map", None)
     assert (left[0].T_world_camera is None, right[0].T_world_camera is None) == (False, True)
 
 

@@ -171,6 +171,8 @@ def _headline(drive: dict[str, Any]) -> str:
     for name in ("poses", "lidar", "depth"):
         count = drive[name]
         of = "all" if count == drive["frames"] else f"of {count} frames" if count else "none"
+        if name == "poses" and count and drive["world_frame"]:
+            of += f" (in {drive['world_frame']})"
         parts.append(f"{name} {of}")
     return f"{drive['name']}: " + ", ".join(parts)
 

@@ -69,6 +69,11 @@ class Drive(abc.ABC):
     def __getitem__(self, index: int) -> Frame:
         """Reads one frame; raises IndexError outside `0 <= index < len`."""
 
+    @property
+    def world_frame(self) -> str | None:
+        """The frame that poses are in, where the recording names it."""
+        return None
+
     def glance(self, index: int) -> Glance:
         """Returns what is known of a frame; drives that need not read its image override this."""
         frame = self[index]

@@ -138,6 +138,11 @@ class RosbagDrive(Drive):
             lidar_origin=lidar_origin,
         )
 
+    @property
+    def world_frame(self) -> str | None:
+        """The frame of `/tf` that poses are in; None if nothing there moves the camera."""
+        return self.transforms.world_of(self.frame_id)
+
     def image(self, index: int) -> UInt8:
         """Reads an image without its scan, uint8[H,W,3] RGB."""
         return decode_message(self._message(index)[1])

@@ -130,11 +130,12 @@ def survey(drive: Drive) -> dict[str, Any]:
     Returns:
         `name`, `frames`, `scenes`, `conditions` (frames of each), `duration_s` (of all scenes,
         each as long as its longest camera), `distance_m` (None without poses), frames with
-        `poses`, `lidar`, `depth`, `empty_scans` (frames whose scan holds no point), `missing`
-        (names of images that are listed and not there), and `cameras`: `name`, `frames`,
-        `sizes`, `fov_x_deg` and `fx` (smallest and largest), `distortion`, `rate_hz` (None for
-        lone frames), and `largest_gap_s` with its `gap_after` (index of the frame before it).
-        `faults` are the lines of `faults_of`, and those on missing images and empty scans.
+        `poses` (and their `world_frame`, if it has a name), `lidar`, `depth`, `empty_scans`
+        (frames whose scan holds no point), `missing` (names of images that are listed and not
+        there), and `cameras`: `name`, `frames`, `sizes`, `fov_x_deg` and `fx` (smallest and
+        largest), `distortion`, `rate_hz` (None for lone frames), and `largest_gap_s` with its
+        `gap_after` (index of the frame before it). `faults` are the lines of `faults_of`, and
+        those on missing images and empty scans.
     """
     tracks = tracks_of(drive)
     glances = [glance for track in tracks for glance in track.glances]
@@ -163,6 +164,7 @@ def survey(drive: Drive) -> dict[str, Any]:
         "duration_s": round(sum(max(t.span_s for t in own) for own in scenes.values()), 3),
         "distance_m": round(sum(known), 1) if known else None,
         "poses": sum(glance.T_world_camera is not None for glance in glances),
+        "world_frame": drive.world_frame,
         "lidar": sum(glance.has_lidar for glance in glances),
         "depth": sum(glance.has_depth for glance in glances),
         "empty_scans": empty,
