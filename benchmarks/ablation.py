@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class Benchmark:
         self.plan = yaml.safe_load((args.plan / "plan.yaml").read_text(encoding="utf-8"))
         self.folder, self.out, self.rows = args.plan, args.out, args.rows
         self.seeds = args.seeds or self.plan["seeds"]
+        if min(self.seeds) < 1:
+            raise SystemExit(f"seeds begin with 1, got {min(self.seeds)}")
         self.ablations = self._chosen(args.only)
         self.scored = "validation" if args.validation else MEASURED
         self.extra = tuple(args.options)
@@ -174,12 +177,15 @@ class Benchmark:
         ):
             try:
                 self.train(self.stage(next(iter(self.plan["stages"])), 0))
-                ready = {seed: pool.submit(self.prepare, seed) for seed in seeds}
-                # First come, first served: what a run waits for has begun before it.
-                runs_of = [pool.submit(self.finish, run, ready.get(run.seed)) for run in left]
-                for done in concurrent.futures.as_completed([*ready.values(), *runs_of]):
-                    done.result()
-                    bar.update()
+                stages = {pool.submit(self.prepare, seed): seed for seed in seeds}
+                waiting = {*stages, *(pool.submit(self.finish, r) for r in left if not r.seed)}
+                while waiting:
+                    ended, waiting = concurrent.futures.wait(waiting, return_when=FIRST_COMPLETED)
+                    for each in ended:
+                        each.result()
+                        bar.update()
+                        seed = stages.get(each)
+                        waiting |= {pool.submit(self.finish, r) for r in left if r.seed == seed}
             except BaseException:
                 self.stop()
                 pool.shutdown(cancel_futures=True)
@@ -205,15 +211,8 @@ class Benchmark:
         for name in self.plan["stages"]:
             self.train(self.stage(name, seed))
 
-    def finish(self, run: Run, ready: concurrent.futures.Future[None] | None = None) -> None:
-        """Trains and scores a run, and writes its row.
-
-        Args:
-            run: What.
-            ready: Of `prepare` for its seed, if it is under way.
-        """
-        if ready is not None:
-            ready.result()
+    def finish(self, run: Run) -> None:
+        """Trains and scores a run, and writes its row."""
         self.train(run)
         state = load_checkpoint(self.checkpoint(run))
         row = {

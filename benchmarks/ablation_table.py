@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,12 @@ def write_results(plan: Mapping[str, Any], found: Rows, out: Path, results: Path
         plan["ablations"][name]["title"]: out / "runs" / f"{name}-{seed}" / "last.pt"
         for name in plan["shown"]
     }
-    if all(checkpoint.is_file() for checkpoint in students.values()) and (out / "test").is_dir():
-        draw_depths(students, out / "test", ADVERSE, results / "ablation_depths.jpg")
+    picture = results / "ablation_depths.jpg"
+    missing = [path for path in (*students.values(), out / "test") if not path.exists()]
+    if missing:
+        print(f"{picture} is not drawn: there is no {missing[0]}", file=sys.stderr)
+    else:
+        draw_depths(students, out / "test", ADVERSE, picture)
 
 
 def table(plan: Mapping[str, Any], found: Rows) -> str:

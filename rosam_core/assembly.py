@@ -126,6 +126,9 @@ def _samples(recipe: Recipe) -> tuple[Samples, Validation | None]:
             f"no frame of {data.drives} has the pose of a neighbour: use "
             "self_supervised.motion=learned"
         )
+    asks_height = recipe.method == "rosam_depth" and recipe.rosam_depth.known_height
+    if video.camera_height_m is not None and not asks_height:
+        log.warning("data.video.camera_height_m is read by rosam_depth.known_height alone")
     if recipe.method == "rosam_depth":
         _check_knowledge(recipe.rosam_depth, samples)
     return samples, _validation(recipe, trained=recorded)
@@ -321,10 +324,17 @@ def _check_knowledge(options: RosamOptions, samples: VideoSamples) -> None:
             "set rosam_depth.known_height=false"
         )
     recorded = samples.recorded
-    if not any(recorded.camera_height(target) for target in recorded.targets):
+    unknown = sum(not recorded.camera_height(target) for target in recorded.targets)
+    if unknown == len(recorded.targets):
         raise ValueError(
             "no drive knows how high its camera is, which rosam_depth.known_height needs: set "
             "data.video.camera_height_m"
+        )
+    if unknown:
+        log.warning(
+            "%d of %d frames do not know how high their camera is: their labels keep the scale of "
+            "the teacher",
+            *(unknown, len(recorded.targets)),
         )
 
 

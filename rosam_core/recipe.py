@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 
 from rosam_core.drives.augmentation import AugmentationOptions
 from rosam_core.drives.neighbours import NeighbourOptions
@@ -56,10 +57,9 @@ class VideoOptions:
     neighbours: NeighbourOptions = dataclasses.field(default_factory=NeighbourOptions)
 
     def __post_init__(self) -> None:
-        if self.camera_height_m is not None and not self.camera_height_m > 0:
-            raise ValueError(
-                f"data.video.camera_height_m must be positive, got {self.camera_height_m}"
-            )
+        height = self.camera_height_m
+        if height is not None and not 0 < height < math.inf:
+            raise ValueError(f"data.video.camera_height_m must be positive, got {height}")
         unknown = [name for name in self.condition_names() if name not in CONDITIONS]
         if unknown:
             raise ValueError(

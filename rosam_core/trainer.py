@@ -104,7 +104,7 @@ class Trainer:
             self._restore(out / "last.pt")
         out.mkdir(parents=True, exist_ok=True)
         if self.fabric.is_global_zero:
-            remove_leavings(out)
+            remove_leavings(out, (".last.pt.*.tmp", ".best.pt.*.tmp"))
             (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
 
     # -- the loop -------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from rosam_core.whole_file import write_whole
+
 
 class TrainingLog:
     """Writes `log.jsonl` and TensorBoard event files into a folder.
@@ -23,7 +25,7 @@ class TrainingLog:
         self._stream = None
         if enabled:
             path = folder / "log.jsonl"
-            path.write_text("".join(_lines_up_to(path, step)), encoding="utf-8")
+            write_whole(path, "".join(_lines_up_to(path, step)).encode(), durable=False)
             self._stream = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, minutes: float, values: Mapping[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -18,7 +19,7 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yields where to write a file, in the same folder; it takes its place as the block ends.
 
     If the block fails, what was there before stays as it was. A process that is killed leaves a
-    scratch file at most, which `remove_leavings` knows.
+    scratch file at most; where many files are written, or large ones, `remove_leavings` finds it.
 
     Args:
         path: Where the file will be; its folder exists.
@@ -36,7 +37,11 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         scratch.unlink(missing_ok=True)
     if durable:
-        _sync(path.parent)  # where the name is
+        try:
+            _sync(path.parent)  # where the name is
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of some network file systems
+                raise
 
 
 def write_whole(path: Path, content: Any, *, durable: bool = True) -> None:
@@ -59,22 +64,34 @@ def scratch_name(name: str, suffix: str) -> str:
     return f".{name}.{secrets.token_hex(4)}.{os.getpid()}.{suffix}"
 
 
-def remove_leavings(folder: Path, patterns: Sequence[str] = (".*.tmp",)) -> None:
-    """Deletes scratch files of processes that are gone, in a folder and those below it.
+def owner_of(scratch: Path) -> int | None:
+    """Returns the id in a name that ends with `.<process id>.<suffix>`, None if there is none."""
+    parts = scratch.name.split(".")
+    return int(parts[-2]) if len(parts) > 2 and parts[-2].isdecimal() else None
 
-    A name ends with `.<process id>.<suffix>`. What a living process writes stays, and so does
-    what is younger than a minute: the process may be one of another machine.
+
+def is_running(process: int) -> bool:
+    """Returns whether a process of this machine, or container, has this id."""
+    return Path(f"/proc/{process}").exists()
+
+
+def remove_leavings(folder: Path, patterns: Sequence[str] = ("**/.*.tmp",)) -> None:
+    """Deletes scratch files of processes that are gone; see `scratch_name`.
+
+    What a living process writes stays, and so does what is younger than a minute: the process may
+    be one of another machine. Files whose names hold no process id are not ours.
 
     Args:
         folder: Where to look.
-        patterns: Of their names.
+        patterns: Of their paths in the folder, as `Path.glob` has them.
     """
     for pattern in patterns:
-        for path in folder.rglob(pattern):
-            owner = path.name.split(".")[-2]
+        for path in folder.glob(pattern):
+            owner = owner_of(path)
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                young = time.time() - path.stat().st_mtime < YOUNG_S
-                if not young and not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+                if owner is None or is_running(owner) or not path.is_file():
+                    continue
+                if time.time() - path.stat().st_mtime >= YOUNG_S:
                     path.unlink()
 
 

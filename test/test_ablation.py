@@ -53,29 +53,56 @@ def test_every_run_of_the_plan_is_a_recipe(tmp_path):
     assert set(bench.plan["shown"]) <= set(bench.plan["ablations"])
 
 
-def test_a_run_waits_for_the_stages_of_its_seed(tmp_path, monkeypatch):
-    bench, done = benchmark(tmp_path, seeds=[1, 2, 3], only=["baseline", "full"]), []
-    started = threading.Event()
+def test_a_run_begins_when_the_stages_of_its_seed_are_there(tmp_path, monkeypatch):
+    bench = benchmark(tmp_path, seeds=[1, 2, 3], only=["baseline", "full"])
+    done, trained, steps = [], threading.Event(), {"step": 1, "elapsed_s": 60}
 
     def prepare(seed):
         if seed == 1:
-            assert started.wait(30)  # until a run that needs it could have begun
+            assert not trained.wait(0.3)  # nothing of this seed begins before its stages end
+        else:
+            assert trained.wait(30)  # nor does the first seed wait for the others'
         done.append(seed)
-        started.set()
+
+    def train(run):
+        done.append(run.label)
+        if run.seed:
+            trained.set()
 
     monkeypatch.setattr(bench, "make_data", lambda jobs: None)
-    monkeypatch.setattr(bench, "train", lambda run: done.append(run.label))
+    monkeypatch.setattr(bench, "train", train)
     monkeypatch.setattr(bench, "prepare", prepare)
-    monkeypatch.setattr("ablation.load_checkpoint", lambda path: {"step": 1, "elapsed_s": 60})
+    monkeypatch.setattr("ablation.load_checkpoint", lambda path: steps)
     monkeypatch.setattr("ablation.score", lambda *_: {})
-    bench.work(2)
-    assert sorted(map(str, done)) == sorted(
-        ["start-0", "1", "2", "3", *(f"{n}-{s}" for n in ("baseline", "full") for s in (1, 2, 3))]
+    bench.work(3)
+    runs = [f"{name}-{seed}" for name in ("baseline", "full") for seed in (1, 2, 3)]
+    assert sorted(map(str, done)) == sorted(["start-0", "1", "2", "3", *runs])
+    assert all(done.index(int(label[-1])) < done.index(label) for label in runs)
+    assert all(
+        bench.row_path(bench.ablation(label[:-2], int(label[-1]))).is_file() for label in runs
     )
-    for name in ("baseline", "full"):
-        for seed in (1, 2, 3):
-            assert done.index(seed) < done.index(f"{name}-{seed}")
-            assert bench.is_done(bench.run_of(name, seed))
+
+
+def test_a_failure_stops_the_rest(tmp_path, monkeypatch):
+    bench, begun = benchmark(tmp_path, seeds=[1, 2], only=["baseline"]), []
+
+    def prepare(seed):
+        begun.append(seed)
+        raise SystemExit(f"seed {seed} was stopped")
+
+    monkeypatch.setattr(bench, "make_data", lambda jobs: None)
+    monkeypatch.setattr(bench, "train", lambda run: begun.append(run.label))
+    monkeypatch.setattr(bench, "prepare", prepare)
+    with pytest.raises(SystemExit, match="was stopped"):
+        bench.work(1)
+    assert bench.stopped
+    assert begun[:2] == ["start-0", 1]
+    assert not [label for label in begun if str(label).startswith("baseline")]
+
+
+def test_seed_0_is_that_of_the_start(tmp_path):
+    with pytest.raises(SystemExit, match="seeds begin with 1, got 0"):
+        benchmark(tmp_path, seeds=[0])
 
 
 def test_stages_follow_each_other(tmp_path):

@@ -103,7 +103,7 @@ def test_relative_depth_is_not_judged_by_metric_poses(drives, taught, tmp_path):
         training_data(recipe)
 
 
-def test_the_height_of_the_camera_has_to_be_known(drives, taught, tmp_path, monkeypatch):
+def test_the_height_of_the_camera_has_to_be_known(drives, taught, tmp_path, monkeypatch, caplog):
     given = ["rosam_depth.reliability=none", "rosam_depth.known_height=true"]
     asked = recipe_of("rosam_depth", drives, *given, f"rosam_depth.teacher={taught}")
     training_data(asked)  # synthetic drives know it
@@ -113,13 +113,20 @@ def test_the_height_of_the_camera_has_to_be_known(drives, taught, tmp_path, monk
     stated = f"rosam_depth.teacher={taught}", "data.video.camera_height_m=1.25"
     samples, _ = training_data(recipe_of("rosam_depth", drives, *given, *stated))
     assert samples[0]["camera_height"] == 1.25
+    assert "camera_height" not in caplog.text
+    training_data(baseline(drives, taught, "data.video.camera_height_m=1.25"))
+    assert "camera_height_m is read by rosam_depth.known_height alone" in caplog.text
+    monkeypatch.setattr(SyntheticDrive, "camera_height", lambda self, index: index and 1.5)
+    training_data(asked)
+    assert "frames do not know how high their camera is" in caplog.text
     relative = tmp_path / "relative.pt"
     save_checkpoint(relative, {**load_checkpoint(taught), "is_metric": False})
     teacher = f"rosam_depth.teacher={relative}"
     with pytest.raises(ValueError, match=r"no scale.*set rosam_depth\.known_height=false"):
         training_data(recipe_of("rosam_depth", drives, *given, teacher))
-    with pytest.raises(ValueError, match="camera_height_m must be positive, got 0"):
-        recipe_of("rosam_depth", drives, "data.video.camera_height_m=0")
+    for height in (0, -1.5, ".inf", ".nan"):
+        with pytest.raises(ValueError, match="camera_height_m must be positive, got"):
+            recipe_of("rosam_depth", drives, f"data.video.camera_height_m={height}")
 
 
 def test_weights_of_conditions_where_there_are_none_are_refused(drives, taught):

@@ -16,7 +16,6 @@ from rosam_core.drives.augmentation import AugmentationOptions
 from rosam_core.drives.neighbours import NeighbourOptions
 from rosam_core.drives.opening import open_drives
 from rosam_core.drives.recorded_samples import RecordedSamples, ViewOptions, stable_id
-from rosam_core.drives.video_samples import video_sample
 from rosam_core.priors.region_map import encode_map, map_path
 from rosam_core.types import CONDITIONS
 
@@ -335,17 +334,6 @@ def test_ids_are_the_same_in_every_run():
     assert made.at(3, 0)["id"] == int.from_bytes(digest[:8], "big") // 2
     assert stable_id("a") == 0xCA978112CA1BBDCA // 2  # sha256 of "a" begins so
     assert len({int(made.at(0, i)["id"]) for i in range(5)}) == 5
-
-
-def test_the_height_of_the_camera_is_that_of_the_drive_if_it_knows_it():
-    class OnACar(MovingScene):
-        def camera_height(self, index):
-            return 1.5 + index
-
-    assert samples([MovingScene()]).at(0, 0)["camera_height"] == 0
-    made = samples([OnACar()])
-    target = made.targets[2].index
-    assert video_sample(made.at(0, 2))["camera_height"] == 1.5 + target
 
 
 def test_the_condition_is_its_place_in_the_list():

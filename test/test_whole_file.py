@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -73,13 +75,33 @@ def test_a_block_that_fails_or_writes_nothing_changes_nothing(tmp_path: Path) ->
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    gone, alive, late, other = (
-        tmp_path / "a" / f".{name}"
-        for name in (f"x.1f.{GONE}.tmp", f"x.2f.{os.getpid()}.tmp", f"x.3f.{GONE}.tmp", "x.onnx")
-    )
-    for path in (gone, alive, late, other):
+    ours = [f".x.1f.{GONE}.tmp", f".x.2f.{os.getpid()}.tmp", f".x.3f.{GONE}.tmp"]
+    gone, alive, late = (tmp_path / "a" / name for name in ours)
+    others = [tmp_path / "a" / name for name in (".x.onnx", ".notes.tmp", ".tmp", f"y.{GONE}.tmp")]
+    for path in (gone, alive, late, *others):
         path.write_bytes(b"half")
-    for path in (gone, alive, other):
+    for path in (gone, alive, *others):
         os.utime(path, (1, 1))
+    folder = tmp_path / "a" / f".folder.{GONE}.tmp"
+    folder.mkdir()
+    os.utime(folder, (1, 1))
+    remove_leavings(tmp_path, (".*.tmp",))
+    assert gone.exists()  # one folder below
     remove_leavings(tmp_path)
-    assert [path.exists() for path in (gone, alive, late, other)] == [False, True, True, True]
+    assert not gone.exists()
+    assert all(path.exists() for path in (alive, late, *others, folder))
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def refuse(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "no such thing here")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_whole(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"

@@ -108,7 +108,9 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         "--median", action="store_true", help="print only the median-scaled figures"
     )
     parser.add_argument(
-        "--camera-height", type=float, help="for the flat-ground row, if no pose tells it [m]"
+        "--camera-height",
+        type=float,
+        help="for the flat-ground row, instead of what poses tell [m]",
     )
     parser.add_argument("--limit", type=int, help="at most so many frames, spread over drives")
     parser.add_argument("--engine", default="auto", help="what runs the network")

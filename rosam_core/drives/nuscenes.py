@@ -17,7 +17,7 @@ from rosam_core.geometry.motion import moved
 from rosam_core.geometry.projection import points_in_view
 from rosam_core.types import Camera, Float32, Float64, Frame, UInt8
 
-LOWEST_M, HIGHEST_M = 0.3, 4.0  # of cameras of vehicles above the ground
+LOWEST_M, HIGHEST_M = 0.3, 4.0  # of cameras of vehicles, above the ground
 
 
 class NuscenesDrive(Drive):
@@ -63,6 +63,7 @@ class NuscenesDrive(Drive):
         if unknown:
             raise ValueError(f"unknown nuScenes cameras {unknown}: there are {list(CAMERAS)}")
         self._index = index = load_index(self.root / self.version, sweeps, cache)
+        self._grounded: dict[int, bool] = {}
         self._conditions = [condition_of(scene["description"]) for scene in index.scenes]
         kept = np.isin(index.channel, [CAMERAS.index(name) for name in cameras])
         if scenes:
@@ -121,8 +122,21 @@ class NuscenesDrive(Drive):
         return image
 
     def camera_height(self, index: int) -> float | None:
-        """Returns the height of the camera [m], None where the world has its zero elsewhere."""
-        return height_above_zero(self.glance(index).T_world_camera, LOWEST_M, HIGHEST_M)
+        """Returns the height of the camera [m], None where the scene has its zero elsewhere."""
+        height = height_above_zero(self.glance(index).T_world_camera)
+        return (
+            height if self._is_on_the_ground(int(self._index.scene[self._rows[index]])) else None
+        )
+
+    def _is_on_the_ground(self, scene: int) -> bool:
+        """Returns whether all cameras of a scene are where those of a vehicle are above z = 0."""
+        if scene not in self._grounded:
+            of_scene = np.flatnonzero(self._index.scene[self._rows] == scene)
+            poses = (self.glance(int(i)).T_world_camera for i in of_scene)
+            self._grounded[scene] = all(
+                height_above_zero(T, LOWEST_M, HIGHEST_M) is not None for T in poses
+            )
+        return self._grounded[scene]
 
     def glance(self, index: int) -> Glance:
         """Returns what the tables know of a frame; ValueError if that is no camera or no pose."""

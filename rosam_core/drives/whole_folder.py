@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from rosam_core.whole_file import is_running, owner_of
+
 logger = logging.getLogger(__name__)
 
 MARKER = ".rosam"
@@ -77,8 +79,8 @@ def scratch_beside(target: Path) -> Path:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in sorted(target.parent.glob(f"{glob.escape(f'.{target.name}.')}*.partial")):
-        owner = left.name.split(".")[-2]
-        if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+        owner = owner_of(left)
+        if owner is None or not is_running(owner):
             logger.warning(
                 "%s was left by a run that was killed: delete it, unless another machine or "
                 "container is writing it",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from rosam_core.types import card_path
-from rosam_core.whole_file import scratch_name
+from rosam_core.whole_file import remove_leavings, scratch_name
 
 
 @contextlib.contextmanager
@@ -24,6 +25,8 @@ def replaced_model(output: Path) -> Iterator[Path]:
         FileNotFoundError: The block wrote no model, or no card beside it.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
+    name = glob.escape(f".{output.stem}.")
+    remove_leavings(output.parent, (f"{name}*.onnx", f"{name}*.json"))
     temporary = output.with_name(scratch_name(output.stem, "onnx"))
     card = card_path(temporary)
     try:

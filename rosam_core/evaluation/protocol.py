@@ -118,7 +118,7 @@ def score_drives(
         conditions: Only these; all if empty.
         min_depth_m: Lower end of the scored range [m].
         max_depth_m: Upper end of the scored range [m].
-        camera_height_m: For the flat-ground baseline where no pose tells it [m].
+        camera_height_m: For the flat-ground baseline, instead of what the drive tells [m].
         limit: At most so many frames of these conditions, spread evenly over all drives.
         drives: The drives of `path`, if the caller has opened them.
         ground_truth: Makes the truth; by default the published one of the kind.

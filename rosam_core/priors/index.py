@@ -145,7 +145,7 @@ def finish(jobs: Iterable[MapJob], described: dict[str, Any]) -> int:
         maps = sorted(found, key=lambda path: (path.parent.name, int(path.stem)))
         records = {f"{path.parent.name}/{path.stem}": read_record(path) for path in maps}
         write_whole(folder / INDEX, _encoded(_header(drive, described), records), durable=False)
-        remove_leavings(folder, (".*.tmp", ".*.claim"))
+        remove_leavings(folder, ("**/.*.tmp", "**/.*.claim"))
     return len(unfinished)
 
 
