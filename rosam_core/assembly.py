@@ -53,6 +53,10 @@ def training_data(recipe: Recipe) -> tuple[Samples, Validation | None]:
     """
     _warn_of_unread(recipe)
     samples, validation = _samples(recipe)
+    options = recipe.self_supervised
+    if recipe.method == "self_supervised" and options.motion == "learned":
+        # Nothing but the distances that were driven tells a network of motion what a metre is.
+        samples.is_metric = samples.is_metric and options.velocity_weight > 0
     if recipe.method not in ("supervised", "self_supervised"):
         teacher = _adaptation(recipe).teacher
         if teacher:  # a student has its teacher's metres, whatever the drives know
@@ -146,6 +150,9 @@ def networks(recipe: Recipe) -> dict[str, nn.Module]:
     model = recipe.model
     student = create_model(model.name, encoder_checkpoint=model.encoder_checkpoint)
     start = model.init
+    given = start or model.encoder_checkpoint
+    if recipe.train.frozen_norms and recipe.method == "synthetic_adaptation" and not given:
+        raise ValueError("train.frozen_norms needs a network that was trained: set model.init")
     if start is None and recipe.method in ("real_adaptation", "rosam_depth"):
         start = _adaptation(recipe).teacher
     if start:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
+from pathlib import Path
+from typing import Any
 
+import yaml
+
+from rosam_core.config import from_mapping, to_yaml
 from rosam_core.drives.augmentation import AugmentationOptions
 from rosam_core.drives.neighbours import NeighbourOptions
 from rosam_core.drives.recorded_samples import ViewOptions
@@ -15,6 +21,8 @@ from rosam_core.methods.self_supervised import SelfSupervisedOptions
 from rosam_core.methods.supervised import SupervisedOptions
 from rosam_core.methods.syn2real import AdaptationOptions
 from rosam_core.types import CONDITIONS
+
+log = logging.getLogger(__name__)
 
 METHODS = (
     "supervised",
@@ -153,3 +161,62 @@ class Recipe:
             close = difflib.get_close_matches(self.method, METHODS, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise ValueError(f"no method named '{self.method}'{hint}: {', '.join(METHODS)}")
+
+
+MOVABLE = (
+    "model.init",
+    "model.encoder_checkpoint",
+    "model.pose_checkpoint",
+    "data.drives",
+    "data.val_drives",
+    "data.val_split",
+    "data.workers",
+    "data.video.regions",
+    "adaptation.teacher",
+    "adaptation.day",
+    "rosam_depth.teacher",
+    "rosam_depth.day",
+)
+"""Where things are, which may be elsewhere when a run goes on."""
+
+
+def check_resumed(before: str, now: Recipe, out: Path) -> None:
+    """Refuses to go on with a run as another one; warns where only the training differs.
+
+    The batch size counts as well: it says which sample is next.
+
+    Args:
+        before: `to_yaml` of the recipe that the run began with.
+        now: The recipe that it is to go on with.
+        out: Folder of the run.
+
+    Raises:
+        ValueError: Something that is learnt differs, other than where files are.
+    """
+    try:
+        first = from_mapping(Recipe, yaml.safe_load(before))
+    except ValueError as error:
+        log.warning("%s began with a recipe of another version: %s", out, error)
+        return
+    old, new = (_flat(yaml.safe_load(to_yaml(recipe))) for recipe in (first, now))
+    differ = [name for name in old if old[name] != new[name] and name not in MOVABLE]
+    told = {name: f"{name}={old[name]}, now {new[name]}" for name in differ}
+    is_free = {n: n.startswith("train.") and n != "train.batch_size" for n in differ}
+    if refused := [told[name] for name in differ if not is_free[name]]:
+        raise ValueError(
+            f"{out} began with {'; '.join(refused)}: give the same options, or resume with "
+            f"rosam train {out / 'recipe.yaml'} --out {out} --resume"
+        )
+    if told:
+        log.warning("%s began with %s", out, "; ".join(told.values()))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the fields of fields by names with dots."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name != "condition_weights":
+            found.update(_flat(value, f"{prefix}{name}."))
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rosam_core.evaluation.student import evaluate_student
 from rosam_core.loader import batches, to_device
 from rosam_core.methods.base import Batch, Term
 from rosam_core.models.common import freeze_norms
-from rosam_core.recipe import Recipe
+from rosam_core.recipe import Recipe, check_resumed
 from rosam_core.training_log import TrainingLog
 from rosam_core.whole_file import remove_leavings
 
@@ -179,7 +179,10 @@ class Trainer:
         with self.fabric.autocast():
             terms = self.method.losses(batch, self.step)
         means = {name: term.mean() for name, term in terms.items()}
-        loss = torch.stack([means[name] * term.weight for name, term in terms.items()]).sum()
+        shares, shown = self._pooled(terms, means)
+        loss = torch.stack(
+            [means[name] * term.weight * shares[name] for name, term in terms.items()]
+        ).sum()
         if not bool(torch.isfinite(loss)):  # device-to-host sync, once a step
             raise ValueError(self._not_finite(terms, means))
         self.optimizer.zero_grad(set_to_none=True)
@@ -194,9 +197,28 @@ class Trainer:
             raise ValueError(f"gradient is {norm}; {self._frames()}")
         self.optimizer.step()  # in 16 bits it makes no step with a gradient that is not finite
         self._average_weights()
-        values = {name: float(mean.detach()) for name, mean in means.items()}
+        total = sum(shown[name] * term.weight for name, term in terms.items())
         norm = 0.0 if self.skipped else norm
-        return {"loss": float(loss.detach()), **values, "rate": rate, "gradient_norm": norm}
+        return {"loss": total, **shown, "rate": rate, "gradient_norm": norm}
+
+    def _pooled(
+        self, terms: Mapping[str, Term], means: Mapping[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Returns by what each mean is multiplied here, and the means over all processes.
+
+        Processes average their gradients: a process with a third of all that a term counts has
+        to have a third of its say, not one over their number.
+        """
+        world = self.fabric.world_size
+        here = torch.stack([mean.detach().double() for mean in means.values()])
+        if world == 1:
+            return dict.fromkeys(terms, 1.0), dict(zip(terms, here.tolist(), strict=True))
+        count = torch.stack([term.count().double() for term in terms.values()])
+        state = torch.stack([count, count * here])
+        total, sums = self.fabric.all_reduce(state.clone(), reduce_op="sum")
+        total = total.clamp(min=1e-6)
+        share, mean = (count * world / total).tolist(), (sums / total).tolist()
+        return dict(zip(terms, share, strict=True)), dict(zip(terms, mean, strict=True))
 
     def _agree(self) -> bool:
         """Shares the first process's clock, signals, and the focal lengths, among all of them.
@@ -272,7 +294,8 @@ class Trainer:
         for name, term in terms.items():
             if bool(torch.isfinite(means[name])):
                 continue
-            bad = (~torch.isfinite(term.map.flatten(1))).any(1).nonzero().flatten().tolist()
+            per_frame = term.map.reshape(size, -1)  # a map may hold several numbers of a frame
+            bad = (~torch.isfinite(per_frame)).any(1).nonzero().flatten().tolist()
             frames = ", ".join(self.samples.name(first + i) for i in bad)
             return f"loss term {name} is not finite for {frames or 'the batch'}; {self._frames()}"
         return f"the loss is not finite; {self._frames()}"
@@ -336,8 +359,10 @@ class Trainer:
                 f"{path} was trained with another model than {self.recipe.model.name}, or by "
                 f"another method: {str(error).splitlines()[0]}"
             ) from error
+        check_resumed(state["recipe"], self.recipe, self.out)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+        if precision := state.get("precision"):  # a run in 16 bits that began in others has none
+            self.fabric.strategy.precision.load_state_dict(precision)
         self.step, self.elapsed_s = int(state["step"]), float(state["elapsed_s"])
         self.best, self.focal_range = float(state["best"]), list(state["focal_range"])
         self.last_validation = dict(state["validation"])

@@ -283,25 +283,6 @@ def test_standing_labels_teach_the_ground_at_the_foot(monkeypatch):
     assert torch.equal(asked["regions"], data["regions"])
 
 
-def test_the_height_of_the_camera_gives_labels_their_scale(monkeypatch):
-    """In the unit of the students, and before regions are looked at."""
-    asked = {}
-
-    def twice_as_far(inverse, regions, n, K, height):
-        asked["height"] = height
-        return torch.full((len(inverse),), 2.0)
-
-    monkeypatch.setattr("rosam_core.methods.rosam_depth.ground_scale", twice_as_far)
-    data = batch(1) | {"camera_height": torch.tensor([1.5])}
-    for label in ("teacher", "planar"):
-        options = plain(known_height=True, label=label)
-        terms = RosamDepth(Even(2.0), Even(2.0), None, options, 40.0).losses(data, 0)
-        # |2 - 4| / 2, and 1.5 m of a view of f = 20 px are 3 for f = 40 px.
-        found = terms["distil_0"].map
-        torch.testing.assert_close(found, torch.full_like(found, 1.0))
-        assert asked["height"].tolist() == [3.0]
-
-
 def test_weights_judge_the_label_that_teaches(monkeypatch):
     """A pixel where the teacher is an outlier and the label is not."""
     teacher, asked = Even(10.0), []

@@ -117,9 +117,10 @@ def test_all_pixels_are_those_of_every_index():
     features, regions, teacher = torch.rand(2, 5, 4, 6), _striped(2, 4, 6), torch.rand(2, 5, 4, 6)
     prototypes, present = region_prototypes(teacher, regions, 4)
     every = torch.stack([torch.randperm(24) for _ in range(2)])
+    prior = 0.1 + torch.rand_like(features[:, :1])
     for contrast in (
         lambda pixels: region_contrast(features, regions, prototypes, present, pixels),
-        lambda pixels: depth_contrast(0.1 + features[:, :1], regions, 4, pixels),
+        lambda pixels: depth_contrast(0.1 + features[:, :1], prior, regions, 4, pixels),
     ):
         whole, counted = contrast(None)
         shuffled, also = contrast(every)
@@ -174,7 +175,11 @@ def test_degenerate_maps_are_finite(kind):
         regions += 1
     elif kind in ("one pixel", "zero features"):
         regions[0, 0, 1, 1] = 2
-    for make in (contrast, lambda f, r, n: depth_contrast(f[:, :1].exp(), r, n, every_pixel(r))):
+
+    def on_depth(f, r, n):
+        return depth_contrast(f[:, :1].exp(), torch.ones_like(f[:, :1]), r, n, every_pixel(r))
+
+    for make in (contrast, on_depth):
         loss, counted = make(features, regions, 4)
         assert counted.sum() == (regions > 0).sum()
         # One prototype only: nothing to tell it from.
@@ -184,15 +189,31 @@ def test_degenerate_maps_are_finite(kind):
 
 
 def test_contrast_on_depth_by_hand():
-    """log d of regions 0 and ln 2; T = ln 2 makes one exponent -1: -log(1 / (1 + e^-1))."""
-    inverse_depth = torch.tensor([[[[1.0, 2.0, 8.0]]]], dtype=torch.float64)
+    """The teacher's log d of two regions is 0 and ln 2; T = ln 2 makes of every ln 2 a 1."""
+    teacher = torch.tensor([[[[1.0, 2.0, 8.0]]]], dtype=torch.float64)
     regions = ids([[1, 2, 0]])
-    loss, counted = depth_contrast(
-        inverse_depth, regions, 3, every_pixel(regions), temperature=math.log(2)
-    )
-    expected = math.log(1 + math.exp(-1.0))
-    assert loss.flatten().tolist() == pytest.approx([expected, expected, 0.0])
-    assert counted.flatten().tolist() == [True, True, False]
+    near = math.log(1 + math.exp(-1.0))  # on one region, 1 away from the other
+    for student, expected in (
+        ([1.0, 2.0, 8.0], [near, near, 0.0]),
+        ([2.0, 1.0, 8.0], [1 + near, 1 + near, 0.0]),  # the other way round
+        ([1.0, 1.0, 8.0], [near, 1 + near, 0.0]),
+    ):
+        inverse_depth = torch.tensor([[[student]]], dtype=torch.float64, requires_grad=True)
+        loss, counted = depth_contrast(
+            *(inverse_depth, teacher.clone().requires_grad_()),
+            *(regions, 3, every_pixel(regions), math.log(2)),
+        )
+        assert loss.flatten().tolist() == pytest.approx(expected)
+        assert counted.flatten().tolist() == [True, True, False]
+
+
+def test_contrast_on_depth_teaches_the_student_alone():
+    teacher = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)
+    student = torch.tensor([[[[1.2, 1.5]]]], requires_grad=True)
+    regions = ids([[1, 2]])
+    depth_contrast(student, teacher, regions, 3, every_pixel(regions))[0].sum().backward()
+    assert teacher.grad is None
+    assert (student.grad.abs() > 0).all()
 
 
 def test_gradients_in_float64():
@@ -201,5 +222,7 @@ def test_gradients_in_float64():
     regions = torch.randint(0, 4, (2, 1, 3, 4))
     assert torch.autograd.gradcheck(lambda f: contrast(f, regions, 4)[0], (features,))
     depth = (0.1 + torch.rand(2, 1, 3, 4, dtype=torch.float64)).requires_grad_()
-    pixels = sample_pixels(regions, 6)
-    assert torch.autograd.gradcheck(lambda d: depth_contrast(d, regions, 4, pixels)[0], (depth,))
+    pixels, prior = sample_pixels(regions, 6), 0.1 + torch.rand_like(depth)
+    assert torch.autograd.gradcheck(
+        lambda d: depth_contrast(d, prior, regions, 4, pixels)[0], (depth,)
+    )

@@ -98,7 +98,11 @@ def test_a_killed_run_resumes_to_the_same_bits(place, tmp_path, recipe, moment, 
             f"rosam_depth.day={teacher}",
             f"data.video.regions={place / 'maps'}",
         ],
-        "synthetic_adaptation": [f"adaptation.teacher={teacher}", "adaptation.weather=translated"],
+        "synthetic_adaptation": [
+            f"adaptation.teacher={teacher}",
+            f"model.init={teacher}",
+            "adaptation.weather=translated",
+        ],
     }[recipe]
     path = RECIPES / f"{recipe}.yaml"
     killed, whole = tmp_path / "killed", tmp_path / "whole"

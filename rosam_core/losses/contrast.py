@@ -85,6 +85,7 @@ def region_contrast(
 
 def depth_contrast(
     inverse_depth: Tensor,
+    teacher_inverse_depth: Tensor,
     regions: Tensor,
     n: int,
     pixels: Tensor | None,
@@ -92,10 +93,13 @@ def depth_contrast(
 ) -> tuple[Tensor, Tensor]:
     """Returns the same contrast on depth, an ablation that the paper finds worse.
 
-    One number has no direction, so similarity is -|log d_p - mean log d_j| (our choice).
+    One number has no direction, so similarity is -|log d_p - mean log d_j| (our choice). The
+    means are the teacher's, as all region statistics are: those of the student could be driven
+    apart.
 
     Args:
-        inverse_depth: float[b,1,h,w], > 0 [1/m].
+        inverse_depth: float[b,1,h,w], of the student, > 0 [1/m].
+        teacher_inverse_depth: float[b,1,h,w], > 0; carries no gradient.
         regions: int64[b,1,h,w], ids in [0, n), 0 = unassigned.
         n: Number of ids, 0 included.
         pixels: int64[b,k], or None for all.
@@ -106,7 +110,7 @@ def depth_contrast(
         counted: bool[b,k].
     """
     log_depth = inverse_depth.log()
-    mean, count = region_mean(log_depth, regions, n)
+    mean, count = region_mean(teacher_inverse_depth.detach().log(), regions, n)
     sampled = _at(log_depth.flatten(2), pixels)[:, 0]
     own, counted, absent = _places(regions, _present(count), pixels)
     logits = absent - (sampled[:, :, None] - mean).abs() / temperature

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
@@ -33,6 +34,12 @@ class Term:
             return self.map.mean()
         counted = self.counted.to(self.map.dtype)
         return (self.map * counted).sum() / counted.sum().clamp(min=1e-6)
+
+    def count(self) -> Tensor:
+        """Returns how many elements are counted, or the sum of their weights (a scalar)."""
+        if self.counted is None:
+            return torch.tensor(float(self.map.numel()), device=self.map.device)
+        return self.counted.detach().to(self.map.dtype).sum()
 
 
 class Method(Protocol):

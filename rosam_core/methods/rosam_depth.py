@@ -23,6 +23,7 @@ from rosam_core.losses.contrast import (
     region_prototypes,
     sample_pixels,
 )
+from rosam_core.losses.distillation import cut_off
 from rosam_core.losses.outliers import regional_depth, regional_likelihood
 from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids, resize_regions
@@ -44,8 +45,13 @@ class RosamOptions(AdaptationOptions):
     contrast_pixels: int = 4096  # of an image and scale
     likelihood_weight: float = 0.01  # of L_rgl; the paper gives no weight
     outlier_mask: bool = True  # M_out
+    outlier_threshold: float = 2.0  # tau_0
+    outlier_slope: float = 1.0  # lambda
+    outlier_softness: float = 0.1  # kappa
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
+    reliability_of: str = "teacher"  # whose depth it is of: what teaches | the student's
     reliability_beta: float = 1.0
+    reliability_floor: float = 0.1  # eps
     reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
     label: str = "teacher"  # ours: planar (planes of regions) | standing (and feet on the ground)
     known_height: bool = False  # ours: labels at the scale that the camera's height gives
@@ -62,6 +68,7 @@ class RosamOptions(AdaptationOptions):
         for name, known in (
             ("contrast_on", ("features", "depth")),
             ("reliability", ("region", "pixel", "none")),
+            ("reliability_of", ("teacher", "student")),
             ("smoothness", ("none", "image", "region")),
             ("label", ("teacher", "planar", "standing")),
         ):
@@ -100,9 +107,11 @@ class RosamDepth(RealAdaptation):
         super().__init__(student, teacher, day, options)
         self.canonical_focal_px = canonical_focal_px
 
-    def judge(self, batch: Batch, inverse: Tensor, day: Tensor | None) -> Judgement:
+    def judge(
+        self, batch: Batch, inverse: Tensor, day: Tensor | None, student: Tensor
+    ) -> Judgement:
         """Returns M_out W_cst W_rel, and M_out min(W_rel, 1): see `RealAdaptation.judge`."""
-        before = super().judge(batch, inverse, day)
+        before = super().judge(batch, inverse, day, student)
         weight, trust, regions = before.weight, before.trust, batch["regions"]
         n = number_of_ids(regions)  # device-to-host sync, once a step
         label, tolerance = None, self.options.label_tolerance
@@ -117,11 +126,21 @@ class RosamDepth(RealAdaptation):
         judged = inverse if label is None else label  # what will teach
         regional = None
         if self.options.outlier_mask or self.options.likelihood_weight:
-            regional = regional_depth(judged, regions, n)
+            farthest = self.options.farthest_m
+            seen = judged if farthest is None else judged.clamp(min=1 / farthest)
+            regional = regional_depth(
+                seen,
+                regions,
+                n,
+                self.options.outlier_threshold,
+                self.options.outlier_slope,
+                self.options.outlier_softness,
+            )
         if regional is not None and self.options.outlier_mask:
             weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
         if self.options.reliability != "none":
-            reliability = self._reliability(batch, judged, n)
+            of_student = self.options.reliability_of == "student"
+            reliability = self._reliability(batch, student if of_student else judged, n)
             weight, trust = weight * reliability, trust * reliability.clamp(max=1.0)
         return Judgement(weight, trust, regional, n, label)
 
@@ -132,8 +151,12 @@ class RosamDepth(RealAdaptation):
         options, inverse = self.options, output["inverse_depth"]
         terms = self._contrast(batch, output, taught, judged.n) if options.contrast_weight else {}
         if options.likelihood_weight and judged.regional is not None:
+            label = taught["inverse_depth"] if judged.inverse is None else judged.inverse
+            drawn = inverse
+            if options.farthest_m is not None:
+                drawn = 1 / cut_off(1 / inverse, 1 / label, options.farthest_m)[0]
             terms["likelihood"] = Term(
-                regional_likelihood(inverse, judged.regional), options.likelihood_weight
+                regional_likelihood(drawn, judged.regional), options.likelihood_weight
             )
         if options.smoothness == "image":
             smoothness = edge_aware_smoothness(inverse, batch["clean"])
@@ -148,21 +171,20 @@ class RosamDepth(RealAdaptation):
             depth = view_depth(1 / inverse, batch, self.canonical_focal_px)
             scale = self.options.reliability_scale
             error, seen = neighbour_error(batch, depth, batch["T_source_target"], scale)
-        beta = self.options.reliability_beta
+        values = self.options.reliability_beta, self.options.reliability_floor
         if self.options.reliability == "pixel":
-            return pixel_reliability(error, seen, beta)
-        regions = batch["regions"]
-        return region_reliability(error, seen, regions, n, beta)
+            return pixel_reliability(error, seen, *values)
+        return region_reliability(error, seen, batch["regions"], n, *values)
 
     def _contrast(
         self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], n: int
     ) -> dict[str, Term]:
         options, regions = self.options, batch["regions"]
         if options.contrast_on == "depth":
-            inverse = output["inverse_depth"]
+            depths = output["inverse_depth"], taught["inverse_depth"]
             pixels = sample_pixels(regions, options.contrast_pixels)
             loss, counted = depth_contrast(
-                inverse, regions, n, pixels, options.contrast_temperature
+                *depths, regions, n, pixels, options.contrast_temperature
             )
             return {"contrast_1": Term(loss, options.contrast_weight, counted)}
         terms = {}

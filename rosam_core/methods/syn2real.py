@@ -208,7 +208,7 @@ class RealAdaptation(nn.Module):
             taught = self.teacher(batch["clean"])
             day = self.day(batch["clean"])["inverse_depth"] if self.day is not None else None
         output, inverse = self.student(batch["image"]), taught["inverse_depth"]
-        judged = self.judge(batch, inverse, day)
+        judged = self.judge(batch, inverse, day, output["inverse_depth"].detach())
         options = self.options
         taught_depth = 1 / (inverse if judged.inverse is None else judged.inverse)
         terms = distillation_terms(
@@ -223,13 +223,16 @@ class RealAdaptation(nn.Module):
             )
         return terms | self.priors(batch, output, taught, judged)
 
-    def judge(self, batch: Batch, inverse: Tensor, day: Tensor | None) -> Judgement:
+    def judge(
+        self, batch: Batch, inverse: Tensor, day: Tensor | None, student: Tensor
+    ) -> Judgement:
         """Returns what the teacher's depth is worth: W_cst, where there is Phi_day.
 
         Args:
             batch: See the class.
             inverse: float[b,1,h,w], of the teacher [1/m].
             day: float[b,1,h,w], of Phi_day [1/m], or None.
+            student: float[b,1,h,w], of the student [1/m], without gradient; not looked at here.
         """
         trust = torch.ones_like(inverse)
         if day is not None and self.options.consistency:

@@ -1,0 +1,82 @@
+"""What the options of RoSAMDepth beyond its terms do to labels and weights."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from test_adaptation import Even, batch, plain
+
+from rosam_core.losses.outliers import regional_depth
+from rosam_core.methods.rosam_depth import RosamDepth
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize(
+    ("student", "farthest", "deviation"),
+    [
+        (200.0, 100.0, 0.0),  # both are beyond: however far, that is right
+        (100.0, 100.0, 0.0),
+        (50.0, 100.0, 1 / 50 - 1 / 100),
+        (200.0, None, 1 / 200 - 1 / 500),
+    ],
+)
+def test_nothing_beyond_the_farthest_is_drawn_to_its_region(student, farthest, deviation):
+    """A sky at 500 m, whose sigma is its floor; even on an inlier M_out is not quite 1."""
+    options = plain(likelihood_weight=0.01, farthest_m=farthest)
+    method = RosamDepth(Even(student), Even(500.0), None, options, 20.0)
+    found = method.losses(batch(1), 0)["likelihood"].map[0, 0, 5, 5].item()
+    sigma, mu = 1e-4, 1 / (farthest or 500.0)
+    logistic = [1 / (1 + math.exp(2 + sigma / mu))]
+    logistic.append(1 / (1 + math.exp(-(logistic[0] - 0.5) / 0.1)))
+    assert found == pytest.approx(logistic[1] * (deviation / sigma) ** 2, rel=1e-3, abs=1e-9)
+
+
+def test_values_that_are_ours_are_options(monkeypatch):
+    asked = {}
+
+    def outliers(inverse, regions, n, *values):
+        asked["outliers"] = values
+        return regional_depth(inverse, regions, n)
+
+    def reliable(error, seen, regions, n, *values):
+        asked["reliability"] = values
+        return torch.ones_like(error)
+
+    def seen_well(batch, depth, T_source_target, scale):
+        asked["depth"] = depth
+        return torch.zeros_like(depth), torch.ones_like(depth, dtype=torch.bool)
+
+    module = "rosam_core.methods.rosam_depth"
+    monkeypatch.setattr(f"{module}.regional_depth", outliers)
+    monkeypatch.setattr(f"{module}.region_reliability", reliable)
+    monkeypatch.setattr(f"{module}.neighbour_error", seen_well)
+    values = {"outlier_threshold": 3.0, "outlier_slope": 0.5, "outlier_softness": 0.2}
+    values |= {"reliability_beta": 2.0, "reliability_floor": 0.3}
+    for judged, depth in (("teacher", 10.0), ("student", 5.0)):
+        given = {"outlier_mask": True, "reliability": "region", "reliability_of": judged}
+        RosamDepth(Even(5.0), Even(10.0), None, plain(**given, **values), 20.0).losses(batch(1), 0)
+        assert asked["outliers"] == (3.0, 0.5, 0.2)
+        assert asked["reliability"] == (2.0, 0.3)
+        torch.testing.assert_close(asked["depth"], torch.full_like(asked["depth"], depth))
+
+
+def test_the_height_of_the_camera_gives_labels_their_scale(monkeypatch):
+    """In the unit of the students, and before regions are looked at."""
+    asked = {}
+
+    def twice_as_far(inverse, regions, n, K, height):
+        asked["height"] = height
+        return torch.full((len(inverse),), 2.0)
+
+    monkeypatch.setattr("rosam_core.methods.rosam_depth.ground_scale", twice_as_far)
+    data = batch(1) | {"camera_height": torch.tensor([1.5])}
+    for label in ("teacher", "planar"):
+        options = plain(known_height=True, label=label)
+        terms = RosamDepth(Even(2.0), Even(2.0), None, options, 40.0).losses(data, 0)
+        # |2 - 4| / 2, and 1.5 m of a view of f = 20 px are 3 for f = 40 px.
+        found = terms["distil_0"].map
+        torch.testing.assert_close(found, torch.full_like(found, 1.0))
+        assert asked["height"].tolist() == [3.0]
