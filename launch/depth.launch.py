@@ -142,21 +142,27 @@ def of_params_file(path, node):
     return found
 
 
+def with_params_file(value, names):
+    """Returns the arguments, those of the names from the params file where they are not given."""
+    if not value["params_file"]:
+        return value
+    node = re.sub("/+", "/", f"/{value['namespace']}/{value['name']}")
+    stated = of_params_file(value["params_file"], node)
+    taken = {n: stated[n] for n in names if n in stated and value[n] == ARGUMENTS[n][0]}
+    for name, found in taken.items():
+        if not isinstance(found, str):
+            raise ValueError(
+                f"{name} in {value['params_file']} is no text, but a {type(found).__name__}"
+            )
+    return {**value, **taken}
+
+
 def build(value):
     """Returns the actions that build an engine and end the launch, with status 1 if it fails."""
-    if value["params_file"]:
-        node = re.sub("/+", "/", f"/{value['namespace']}/{value['name']}")
-        stated = of_params_file(value["params_file"], node)
-        for name in ("model", "cameras", "build_options"):
-            if value[name] == ARGUMENTS[name][0] and name in stated:
-                value[name] = stated[name]
-                if not isinstance(value[name], str):
-                    raise ValueError(
-                        f"{name} in {value['params_file']} is no text, but a "
-                        f"{type(value[name]).__name__}"
-                    )
+    value = with_params_file(value, ("model", "cameras", "build_options"))
+    model = os.path.expanduser(value["model"])
     cameras = len(value["cameras"].split(","))
-    arguments = ["engine", "build", *([value["model"]] if value["model"] else [])]
+    arguments = ["engine", "build", *([model] if model else [])]
     arguments += ["--batch", "1" if cameras == 1 else f"1,{cameras}"]
     arguments += shlex.split(value["build_options"])
     rosam = ExecutableInPackage(package="rosam_depth_ros", executable="rosam")
@@ -191,7 +197,7 @@ def start(context):
             name=value["name"],
             namespace=value["namespace"],
             parameters=[*parameters, changed] if changed else parameters,
-            remappings=remappings(value),
+            remappings=remappings(with_params_file(value, ("cameras",))),
             arguments=["--ros-args", "--log-level", value["log_level"]],
             output="screen",
             emulate_tty=True,

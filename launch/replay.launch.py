@@ -88,11 +88,17 @@ def start(context):
         output="screen",
         emulate_tty=True,
     )
-    # The replay's end is the end of it all: `depth_node` alone would wait for ever.
-    end = RegisterEventHandler(
-        OnProcessExit(target_action=replay, on_exit=[Shutdown(reason="the replay has ended")])
-    )
-    return [depth, end, replay]
+
+    def end(event, context):
+        # The replay's end is the end of it all: `depth_node` alone would wait for ever, and so
+        # would the replay for the depth of a node that has died.
+        if context.is_shutdown:
+            return None
+        if event.action is not replay:  # an exception is what gives `ros2 launch` a status
+            raise RuntimeError(f"{event.process_name} ended with status {event.returncode}")
+        return [Shutdown(reason="the replay has ended")]
+
+    return [depth, RegisterEventHandler(OnProcessExit(on_exit=end)), replay]
 
 
 def generate_launch_description():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -17,7 +19,7 @@ from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
 from rosam_core.types import Camera, DepthPrediction, UInt8
 from rosam_depth_ros import messages
-from rosam_depth_ros.diagnostics import StreamStatistics
+from rosam_depth_ros.diagnostics import ErrorLog, StreamStatistics
 from rosam_depth_ros.pace import Pace
 from rosam_depth_ros.parameters import NodeParameters
 
@@ -44,6 +46,13 @@ while no image comes."""
 
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Reliable, because Fast DDS loses best-effort messages above about 0.5 MB; newest only."""
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 class InputSubscription:
@@ -119,6 +128,7 @@ class CameraStream:
 
     Attributes:
         statistics: Rates, latency and drops.
+        errors: Of this camera's images, intrinsics and outputs.
         pace: Whether the network is quicker than the camera.
         image_topic: Resolved name.
     """
@@ -139,6 +149,7 @@ class CameraStream:
             name: Of the camera: all its topics begin with it; empty = they have no such beginning.
         """
         self.statistics = StreamStatistics()
+        log = node.get_logger()
         self.pace = Pace()
         self._waiting_frames = parameters.waiting_frames
         self._name = name
@@ -153,7 +164,7 @@ class CameraStream:
         self._info_camera: tuple[tuple[Any, ...], Camera] | None = None
         self._last_depth: Image | None = None
         self._last_confidence: Image | None = None
-        self._file_camera: tuple[str, Camera] | None = None
+        self._file_camera: tuple[tuple[str, int, int], Camera] | None = None
 
         topic = node.resolve_topic_name(f"{prefix}image")
         named_compressed = topic.endswith("/compressed")
@@ -163,6 +174,8 @@ class CameraStream:
         if compressed and not named_compressed:
             topic += "/compressed"
         self.image_topic = topic
+        # With one camera it is clear which one is meant.
+        self.errors = ErrorLog(lambda text: log.error(text), subject=topic if name else "")
         self.camera_info_topic = node.resolve_topic_name(f"{prefix}camera_info")
         kind = CompressedImage if compressed else Image
         qos = parameters.input_qos
@@ -275,10 +288,12 @@ class CameraStream:
         return camera_for_image(self._info_camera[1], width, height), info
 
     def _calibration(self, path: str) -> Camera:
-        if self._file_camera is None or self._file_camera[0] != path:
+        file = Path(path).expanduser()  # launch files pass ~ on as it is
+        now = (path, *((s.st_mtime_ns, s.st_size) if (s := _status(file)) else (0, 0)))
+        if self._file_camera is None or self._file_camera[0] != now:
             from rosam_core.drives.bag_cameras import load_camera_file
 
-            self._file_camera = (path, load_camera_file(path, self.image_topic))
+            self._file_camera = (now, load_camera_file(file, self.image_topic))
         return self._file_camera[1]
 
     def _tell(self, source: str, camera: Camera) -> None:

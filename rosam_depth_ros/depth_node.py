@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -32,7 +33,7 @@ from rosam_depth_ros.diagnostics import (
 )
 from rosam_depth_ros.engine_builder import split_options
 from rosam_depth_ros.engine_swap import EngineRequest, EngineSwap
-from rosam_depth_ros.parameters import declare, unknown_parameter_messages, updated
+from rosam_depth_ros.parameters import NodeParameters, declare, unknown_parameter_messages, updated
 
 Frame = tuple[CameraStream, "messages.Image | messages.CompressedImage", float]
 """A camera, its message and when that arrived [s]."""
@@ -118,7 +119,7 @@ class DepthNode(Node):
                 status_message(
                     f"{self.get_fully_qualified_name()}: {stream.image_topic}",
                     stream.statistics,
-                    self.errors,
+                    (stream.errors, self.errors),
                     engine,
                 )
             )
@@ -154,15 +155,10 @@ class DepthNode(Node):
             engine = self._engines.engine(wanted)
             if engine is None:
                 return None
-            same = wanted is self._pipeline_parameters
+            settings = _pipeline_settings(wanted)
+            same = settings == _pipeline_settings(self._pipeline_parameters)
             if pipeline is None or pipeline.engine is not engine or not same:
-                self._pipeline = DepthPipeline(
-                    engine,
-                    resize=wanted.resize,
-                    output_size=wanted.output_size,
-                    min_confidence=wanted.min_confidence,
-                    max_depth_m=wanted.max_depth_m or None,
-                )
+                self._pipeline = DepthPipeline(engine, **settings)
                 self._pipeline_parameters = wanted
         except Exception as error:  # the node outlives it and tries again
             self.errors.add("model", in_words(error))
@@ -183,7 +179,7 @@ class DepthNode(Node):
                 camera, info = stream.camera(picture.shape[1], picture.shape[0], parameters)
                 inputs.append((frame, picture, camera, info))
             except Exception as error:  # the node outlives every frame
-                self.errors.add(stage, in_words(error))
+                stream.errors.add(stage, in_words(error))
         try:
             predictions = pipeline.predict_batch([i[1] for i in inputs], [i[2] for i in inputs])
         except Exception as error:
@@ -195,9 +191,19 @@ class DepthNode(Node):
                 stream.publish(picture, camera, prediction, message, info, parameters)
                 stream.statistics.image_out(arrived_s)
             except Exception as error:
-                self.errors.add("output", in_words(error))
+                stream.errors.add("output", in_words(error))
         for stream, *_ in frames:
             stream.pace.ran(time.monotonic() - started)
+
+
+def _pipeline_settings(parameters: NodeParameters) -> dict[str, Any]:
+    """Returns what a pipeline is told; as long as that stays, so do its buffers."""
+    return {
+        "resize": parameters.resize,
+        "output_size": parameters.output_size,
+        "min_confidence": parameters.min_confidence,
+        "max_depth_m": parameters.max_depth_m or None,
+    }
 
 
 def _keep_freed_memory() -> None:

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -29,13 +29,20 @@ class ErrorLog:
     frames are one kind, and a truncated frame and an unknown encoding are two.
     """
 
-    def __init__(self, log: Callable[[str], object], clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        log: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+        subject: str = "",
+    ):
         """Starts empty.
 
         Args:
             log: Takes one line.
             clock: Monotonic seconds.
+            subject: What every line begins with, such as the topic of one camera of several.
         """
+        self._subject = f"{subject}: " if subject else ""
         self.counts: Counter[str] = Counter()
         self.last_text = ""
         self.last_time_s = -1e9
@@ -63,7 +70,10 @@ class ErrorLog:
             return
         self._logged_at[kind] = now
         held_back = self._held_back.pop(kind, 0)
-        self._log(f"{stage}: {text}" + (f" ({held_back} more like it)" if held_back else ""))
+        self._log(
+            f"{self._subject}{stage}: {text}"
+            + (f" ({held_back} more like it)" if held_back else "")
+        )
 
 
 class RosLogHandler(logging.Handler):
@@ -172,9 +182,12 @@ def in_words(error: Exception) -> str:
 
 
 def status_message(
-    name: str, statistics: StreamStatistics, errors: ErrorLog, engine: EngineStatus
+    name: str,
+    statistics: StreamStatistics,
+    logs: Sequence[ErrorLog],
+    engine: EngineStatus,
 ) -> DiagnosticStatus:
-    """Returns the status of the node.
+    """Returns the status of a camera.
 
     ERROR without a model or while the newest event is an error, WARN without images or with
     another engine than asked for, else OK.
@@ -182,10 +195,12 @@ def status_message(
     Args:
         name: Of the node and its image topic.
         statistics: Of its camera.
-        errors: Of the whole node.
+        logs: Errors of this camera, and those that all cameras share.
         engine: What runs the network.
     """
     now = time.monotonic()
+    errors = max(logs, key=lambda log: log.last_time_s)
+    counts = sum((Counter(dict(log.counts)) for log in logs), Counter())
     status = DiagnosticStatus(name=name, hardware_id=engine.name or "none")
     if not engine.name or (
         errors.last_time_s > statistics.last_out_s and now - errors.last_time_s < ERROR_PERIOD_S
@@ -201,6 +216,6 @@ def status_message(
     values = statistics.figures()
     values |= {"engine": engine.name, "engine_reason": engine.reason, "model": engine.model}
     values |= {"last_error": errors.last_text}
-    values |= {f"errors_{stage}": str(n) for stage, n in sorted(dict(errors.counts).items())}
+    values |= {f"errors_{stage}": str(n) for stage, n in sorted(counts.items())}
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return status

@@ -176,7 +176,7 @@ class NodeParameters:
         high=10000.0,
     )
     color_max_depth_m: float = _parameter(
-        80.0, "Darkest depth of the `depth/image_color` picture [m].", low=1.0, high=10000.0
+        80.0, "Darkest depth of the `depth/image_color` picture [m].", low=2.0, high=10000.0
     )
     points_stride: int = _parameter(
         2, "`points` holds every n-th pixel of every n-th row.", low=1, high=64

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,16 @@ from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
+from rosam_core.drives.bag_cameras import OUTPUTS
 from rosam_core.drives.bag_reader import BagMessage
 from rosam_core.drives.playback import Playback, PlaybackMessage, open_playback, prefetch
 from rosam_depth_ros.recorder import message_type
 from rosam_depth_ros.replay_parameters import ReplayParameters, declare
 
 CLOCK_PERIOD_S = 0.01
+MOST_LATENCIES = 100_000
+"""Of so many of the last frames is the latency told: a loop may go on for days."""
+
 SETTLE_S = 0.5
 FRAME_TYPES = ("Image", "CompressedImage", "CameraInfo", "PointCloud2")
 
@@ -54,6 +59,11 @@ class ReplayNode(Node):
         self.parameters: ReplayParameters = declare(self)
         if not self.parameters.source:
             raise ValueError("parameter source is empty: name a bag or a synthetic drive")
+        self.statistics_file: Path | None = None
+        if self.parameters.statistics_file:
+            self.statistics_file = Path(self.parameters.statistics_file).expanduser()
+            if not self.statistics_file.parent.is_dir():
+                raise ValueError(f"statistics_file: there is no {self.statistics_file.parent}")
         self._playback: Playback = open_playback(
             self.parameters.source,
             image_topic=self.parameters.image_topic,
@@ -70,15 +80,16 @@ class ReplayNode(Node):
         self._clock_publisher = self.create_publisher(Clock, "/clock", QoSProfile(depth=1))
         self._clock_due_s = 0.0
         self._waiting: dict[int, float] = {}  # when the frame of a stamp was published
-        self._latencies_s: list[float] = []
+        self._depths = 0
+        self._latencies_s: deque[float] = deque(maxlen=MOST_LATENCIES)
         # Serialized, so that counting an output does not cost its conversion.
         self.create_subscription(
             Image, self.parameters.output_topic, self._on_output, QoSProfile(depth=10), raw=True
         )
 
     def _create_publisher(self, topic: str, kind: str) -> Any:
-        if topic == self.resolve_topic_name(self.parameters.output_topic):
-            return self._left_out(topic, "depth of the node is awaited there (output_topic)")
+        if topic in self._outputs_of_node():
+            return self._left_out(topic, "the depth node publishes there (output_topic)")
         try:
             message_class = message_type(kind)
         except ValueError:
@@ -93,6 +104,13 @@ class ReplayNode(Node):
         except InvalidTopicNameException as error:  # such as /cam/2d/image, which ROS 1 allows
             return self._left_out(topic, f"ROS 2 does not take that name: {error.args[-1]}")
 
+    def _outputs_of_node(self) -> set[str]:
+        """Returns where the depth node publishes, as its depth on `output_topic` tells."""
+        depth = self.resolve_topic_name(self.parameters.output_topic)
+        if not depth.endswith(f"/{OUTPUTS[0]}"):
+            return {depth}
+        return {depth[: -len(OUTPUTS[0])] + name for name in OUTPUTS}
+
     def _left_out(self, topic: str, reason: str) -> None:
         if topic == self._playback.image_topic:
             raise ValueError(f"{topic} cannot be replayed: {reason}")
@@ -101,8 +119,15 @@ class ReplayNode(Node):
     def _on_output(self, raw: bytes) -> None:
         arrived_s = time.monotonic()
         stamp = BagMessage("", "", 0, raw, is_ros1=False).stamp_ns
-        if stamp in self._waiting:
-            self._latencies_s.append(arrived_s - self._waiting.pop(stamp))
+        if stamp not in self._waiting:
+            return
+        self._depths += 1
+        self._latencies_s.append(arrived_s - self._waiting[stamp])
+        # The node answers in order: what was sent before and has not come back was dropped.
+        for sent in list(self._waiting):
+            del self._waiting[sent]
+            if sent == stamp:
+                break
 
     def play(self) -> dict[str, Any]:
         """Replays the drive; returns the statistics."""
@@ -223,8 +248,8 @@ class ReplayNode(Node):
             "image_topic": self._playback.image_topic,
             "lockstep": self.parameters.lockstep,
             "frames": frames,
-            "depths": len(self._latencies_s),
-            "drops": frames - len(self._latencies_s),
+            "depths": self._depths,
+            "drops": frames - self._depths,
             "duration_s": round(duration_s, 3),
             "frames_per_s": round(frames / duration_s, 2) if duration_s > 0 else None,
             "latency_ms": {
@@ -256,8 +281,8 @@ def main(args: Sequence[str] | None = None) -> int:
         node = ReplayNode(ended.is_set)
         text = json.dumps(node.play())
         print(text, flush=True)
-        if node.parameters.statistics_file:
-            Path(node.parameters.statistics_file).write_text(text + "\n", encoding="utf-8")
+        if node.statistics_file is not None:
+            node.statistics_file.write_text(text + "\n", encoding="utf-8")
     except (ValueError, OSError, ParameterException) as error:
         print(f"replay_node: {error}", file=sys.stderr)
         return 1

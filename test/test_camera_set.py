@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="no ROS 2: source one, or pip install '.[ros
 pytest.importorskip("onnx", reason="onnx makes the tiny model: extra dev")
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_graph import Client, NodeProcess, image_message, info_message
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -149,7 +150,10 @@ def test_a_camera_with_a_fault_and_a_silent_one_hold_up_nobody(counted_node):
     rig.publishers["front"][1].publish(bad)
     assert rig.answers(2, 5)
     assert calls == [5]
-    assert node.errors.counts == {"image": 1}
+    assert [(s.errors.counts, s.errors.last_text) for s in node.streams if s.errors.counts] == [
+        ({"image": 1}, node.streams[SIX.index("front")].errors.last_text)
+    ]
+    assert not node.errors.counts
     rig.send(3, ("back",))
     began = time.monotonic()
     assert rig.answers(3, 1)
@@ -160,6 +164,35 @@ def test_a_camera_with_a_fault_and_a_silent_one_hold_up_nobody(counted_node):
     began = time.monotonic()
     assert rig.answers(4, 1)
     assert time.monotonic() - began < 0.7
+
+
+def test_a_fault_is_told_of_its_camera_alone(model, tmp_path):
+    rig = Rig(("front", "left"))
+    node = NodeProcess(tmp_path / "log", model=model, cameras="front,left", threads=1)
+    try:
+        rig.wait_matched()
+        assert rig.client.spin_until(lambda: (rig.send(7), rig.depths(7))[1], 20)
+        assert rig.answers(7, 2)
+        bad = image_message(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        bad.encoding = "nonsense"
+        for name in ("front", "left"):
+            rig.publishers[name][1].publish(bad)
+        for name in ("front", "left"):  # one line each: neither holds the other's back
+            node.wait_for(f"/{name}/image: image: image encoding 'nonsense' is not supported")
+        for stamp in range(8, 14):  # left is well again
+            rig.publishers["front"][1].publish(bad)
+            rig.send(stamp, ("left",))
+            assert rig.answers(stamp, 1)
+        rig.client.received["/diagnostics"].clear()
+        assert rig.client.spin_until(lambda: rig.client.received["/diagnostics"])
+        front, left = rig.client.received["/diagnostics"][-1].status
+        assert (front.level, left.level) == (DiagnosticStatus.ERROR, DiagnosticStatus.OK)
+        counts = [{v.key: v.value for v in s.values}["errors_image"] for s in (front, left)]
+        assert int(counts[0]) > 1
+        assert counts[1] == "1"
+    finally:
+        rig.client.close()
+        assert node.end() == 0
 
 
 def test_each_camera_has_its_topics_and_its_status(model, tmp_path):

@@ -152,6 +152,43 @@ def test_output_size_of_the_network_comes_with_its_camera(model, client, tmp_pat
         assert node.end() == 0
 
 
+def test_a_calibration_that_is_written_anew_is_read_anew(model, client, tmp_path):
+    file = tmp_path / "camera.yaml"
+    text = "{{fx: {f}, fy: {f}, cx: 31.5, cy: 23.5, width: 64, height: 48}}"
+    file.write_text(text.format(f=64))
+    node = NodeProcess(tmp_path / "log", model=model, camera_file=file)
+    try:
+        client.wait_matched()
+        assert client.answer(grey(255), None, 1), node.text()
+        np.testing.assert_allclose(floats(client.output("depth/image", 1)), 27.5, rtol=1e-5)
+        file.write_text(text.format(f=128.0))
+        assert client.answer(grey(255), None, 2), node.text()
+        np.testing.assert_allclose(floats(client.output("depth/image", 2)), 55.0, rtol=1e-5)
+    finally:
+        assert node.end() == 0
+
+
+def test_a_parameter_of_the_outputs_leaves_the_network_as_it_is(model, client, tmp_path):
+    """What the pipeline says once, that the network was not made for such a view, it says once."""
+    node = NodeProcess(tmp_path / "log", model=model)
+    try:
+        client.wait_matched()
+        info = info_message(WIDTH, HEIGHT, f=1000.0)
+        assert client.answer(grey(255), info, 1), node.text()
+        for stamp, metres in ((2, 2.0), (3, 10000.0)):  # the ends of its range
+            assert set_parameters(client, color_max_depth_m=metres, points_stride=stamp) == [
+                "",
+                "",
+            ]
+            assert client.answer(grey(255), info, stamp), node.text()
+        assert node.text().count("trust the depth less") == 1
+        assert set_parameters(client, min_confidence=0.1) == [""]
+        assert client.answer(grey(255), info, 4), node.text()
+        assert node.text().count("trust the depth less") == 2
+    finally:
+        assert node.end() == 0
+
+
 def test_parameters_are_described(model, client, tmp_path):
     node = NodeProcess(tmp_path / "log", model=model)
     try:

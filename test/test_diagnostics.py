@@ -89,12 +89,12 @@ def test_rates_are_of_the_last_interval_and_latency_of_what_was_published():
 
 def test_status_is_error_warning_or_ok():
     statistics = StreamStatistics()
-    errors = ErrorLog(lambda _: None)
+    errors, shared = ErrorLog(lambda _: None), ErrorLog(lambda _: None)
 
     running = EngineStatus("onnx-cpu", "m.onnx", "asked for")
 
     def status(engine=running):
-        made = status_message("node", statistics, errors, engine)
+        made = status_message("node", statistics, (errors, shared), engine)
         return made.level, made.message
 
     assert status(EngineStatus(model="m.onnx")) == (DiagnosticStatus.ERROR, "loading model")
@@ -106,13 +106,19 @@ def test_status_is_error_warning_or_ok():
     assert status() == (DiagnosticStatus.ERROR, "image: broken")
     statistics.image_out(time.monotonic())
     assert status() == (DiagnosticStatus.OK, "publishing depth")
+    shared.add("inference", "out of memory")
+    assert status() == (DiagnosticStatus.ERROR, "inference: out of memory")
+    statistics.image_out(time.monotonic())
     another = EngineStatus("onnx-cpu", "m.onnx", "openvino does not load: no such package", True)
     assert status(another) == (
         DiagnosticStatus.WARN,
         "publishing depth with onnx-cpu: openvino does not load: no such package",
     )
-    values = {p.key: p.value for p in status_message("node", statistics, errors, another).values}
-    assert values["errors_image"] == "1"
-    assert values["last_error"] == "image: broken"
+    values = {
+        p.key: p.value
+        for p in status_message("node", statistics, (errors, shared), another).values
+    }
+    assert (values["errors_image"], values["errors_inference"]) == ("1", "1")
+    assert values["last_error"] == "inference: out of memory"
     assert (values["engine"], values["model"]) == ("onnx-cpu", "m.onnx")
     assert values["engine_reason"] == "openvino does not load: no such package"

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rosam_core.geometry.projection import project_points
 from rosam_core.runtime.pointcloud import (
     FIELDS,
     POINT_STEP,
@@ -81,6 +82,35 @@ def test_rays_undo_the_distortion(model: str, distortion: tuple[float, ...]) -> 
     pixels, _ = project(points, zero, zero, camera.K, coefficients)
     expected = np.stack(np.meshgrid(np.arange(64), np.arange(48)), -1).reshape(-1, 2)
     assert np.abs(pixels.reshape(-1, 2) - expected).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("camera", "share"),
+    [
+        # 118 degrees from the middle of a wide lens to its corners.
+        (Camera(286.0, 286.0, 423.5, 399.5, 848, 800, "equidistant", (0.01, 0.0, 0.0, 0.0)), 0.1),
+        # A barrel that folds back before the corners.
+        (Camera(30.0, 30.0, 31.5, 23.5, 64, 48, "plumb_bob", (-0.3, 0.0, 0.0, 0.0, 0.0)), 0.02),
+    ],
+)
+def test_where_the_lens_model_cannot_tell_there_is_no_point(camera: Camera, share: float) -> None:
+    rays = pixel_rays(camera)
+    unknown = np.isnan(rays[0])
+    assert share < unknown.mean() < 0.6
+    np.testing.assert_array_equal(unknown, np.isnan(rays[1]))
+    middle = camera.height // 2, camera.width // 2
+    assert not unknown[middle]
+    assert np.nanmax(np.abs(rays)) < 1e3
+    depth = np.full((camera.height, camera.width), 10.0, np.float32)
+    image = np.zeros((camera.height, camera.width, 3), np.uint8)
+    cloud = organized_cloud(depth, image, camera)[..., :3]
+    np.testing.assert_array_equal(np.isnan(cloud).all(axis=2), unknown)
+    np.testing.assert_array_equal(np.isnan(cloud).any(axis=2), unknown)
+    points = unproject(depth, camera)
+    np.testing.assert_array_equal(points, cloud[~unknown])
+    again = project_points(points, camera)
+    rows, columns = np.nonzero(~unknown)
+    assert np.abs(again - np.column_stack([columns, rows])).max() < 1.0
 
 
 def test_sizes_must_agree() -> None:

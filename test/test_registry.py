@@ -229,6 +229,51 @@ def test_broken_cuda_falls_back_with_one_warning(
         load_engine(model, "onnx-cuda", 1)
 
 
+def raised_by_onnxruntime(name: str, text: str) -> Exception:
+    """Its exceptions are of no common kind."""
+    made: Exception = type(name, (Exception,), {})(text)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "falls_back"),
+    [
+        (("Fail", "CUDA failure 2: out of memory"), "did not start: CUDA failure 2", True),
+        (("InvalidProtobuf", "Protobuf parsing failed"), "copy or export the file again", False),
+    ],
+)
+def test_a_gpu_without_memory_is_no_fault_of_the_file(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: tuple[str, str],
+    told: str,
+    falls_back: bool,
+) -> None:
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+
+    def session(model: str, options: object, providers: list) -> object:
+        if "CUDA" in providers[0][0]:
+            raise raised_by_onnxruntime(*error)
+        return real(model, options, providers=providers)
+
+    gpu = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: gpu)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    model = write_tiny_model(tmp_path)
+    if falls_back:
+        assert load_engine(model, "auto", 1).name == "onnx-cpu"
+        assert "CUDA is installed but unusable, using CPU" in caplog.text
+        assert told in caplog.text
+    else:
+        with pytest.raises(ValueError, match=told):
+            load_engine(model, "auto", 1)
+    with pytest.raises(ValueError, match=told):
+        load_engine(model, "onnx-cuda", 1)
+
+
 def test_default_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "engines" / "registry.py"))
     with pytest.raises(FileNotFoundError, match="ships no model"):

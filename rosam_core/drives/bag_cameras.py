@@ -341,7 +341,7 @@ def load_camera_file(path: str | Path, image_topic: str = "") -> Camera:
         FileNotFoundError: There is no such file.
         ValueError: It is not a calibration; the message names what is missing.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no camera file at {path}")
     try:

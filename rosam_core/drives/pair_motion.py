@@ -67,6 +67,10 @@ def measure_pair(before: UInt8, after: UInt8, camera: Camera) -> PairMotion:
     if len(a) < LEAST_TRACKS:
         return PairMotion(difference, exposure)
     rays_a, rays_b = (_rays(points, camera) for points in (a, b))
+    known = np.isfinite(rays_a).all(axis=1) & np.isfinite(rays_b).all(axis=1)
+    a, b, rays_a, rays_b = a[known], b[known], rays_a[known], rays_b[known]
+    if len(a) < LEAST_TRACKS:  # of a lens whose model does not tell where its pixels look
+        return PairMotion(difference, exposure)
     rotation = fit_rotation(rays_a, rays_b)
     turned = rays_a @ rotation.T
     turned /= np.maximum(turned[:, 2:], 1e-6)
@@ -125,6 +129,6 @@ def _track(before: UInt8, after: UInt8) -> tuple[Float64, Float64]:
 
 
 def _rays(points: Float64, camera: Camera) -> Float64:
-    """Returns unit rays of pixels, float64[N,3]."""
+    """Returns unit rays of pixels, float64[N,3]; NaN where `ray_slopes` has none."""
     rays = np.column_stack([ray_slopes(points, camera), np.ones(len(points))])
     return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True), np.float64)

@@ -25,6 +25,9 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_FAULTS_OF_FILES = ("InvalidProtobuf", "InvalidGraph", "NoModel", "NoSuchFile")
+"""Names of ONNX Runtime's exceptions, which share no public base class."""
+
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(double)": "float64"}
 
 
@@ -98,8 +101,10 @@ class OnnxEngine:
         providers = [(provider, chosen), *((PROVIDERS[o], settings[o]) for o in others)]
         try:
             self._session = ort.InferenceSession(str(model), options, providers=providers)
-        except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+        except Exception as error:
             reason = " ".join(str(error).split())[:300]
+            if device != "cpu" and type(error).__name__ not in _FAULTS_OF_FILES:
+                raise RuntimeError(f"{provider} did not start: {reason}") from error
             raise ValueError(
                 f"model {model} cannot be loaded by ONNX Runtime {ort.__version__}: {reason}: "
                 "copy or export the file again"

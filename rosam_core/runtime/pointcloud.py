@@ -25,7 +25,8 @@ def pixel_rays(camera: Camera) -> Float32:
         camera: Intrinsics and distortion.
 
     Returns:
-        float32[2,H,W]: x / z and y / z; read-only and cached by camera.
+        float32[2,H,W]: x / z and y / z, NaN where the lens model cannot tell; read-only and cached
+        by camera.
     """
     columns = np.arange(camera.width, dtype=np.float64)
     rows = np.arange(camera.height, dtype=np.float64)
@@ -42,7 +43,7 @@ def pixel_rays(camera: Camera) -> Float32:
 
 
 def unproject(depth: Float32, camera: Camera) -> Float32:
-    """Returns the points of every pixel whose depth is finite.
+    """Returns the points of every pixel whose depth is finite and whose ray is known.
 
     Args:
         depth: float32[H,W] [m] along the optical axis.
@@ -55,7 +56,7 @@ def unproject(depth: Float32, camera: Camera) -> Float32:
         ValueError: Sizes differ.
     """
     rays = _rays_for(depth, camera)
-    seen = np.flatnonzero(np.isfinite(depth))
+    seen = np.flatnonzero(np.isfinite(depth) & np.isfinite(rays[0]))
     points = np.empty((seen.size, 3), np.float32)
     z = depth.reshape(-1)[seen]
     points[:, 0] = rays[0].reshape(-1)[seen] * z
@@ -71,7 +72,8 @@ def organized_cloud(depth: Float32, image: UInt8, camera: Camera) -> Float32:
     False.
 
     Args:
-        depth: float32[H,W] [m]; where it is NaN or infinite x, y and z are NaN, as REP 117 asks.
+        depth: float32[H,W] [m]; where it is NaN or infinite, or the lens model cannot tell where a
+            pixel looks, x, y and z are NaN, as REP 117 asks.
         image: uint8[H,W,3], RGB.
         camera: Intrinsics of both.
 
@@ -88,12 +90,16 @@ def organized_cloud(depth: Float32, image: UInt8, camera: Camera) -> Float32:
             f"{list(image.shape)}"
         )
     height, width = depth.shape
+    is_partial = any(camera.distortion)
     cloud: Float32 = np.empty((height, width, 4), np.float32)
     # Bands whose temporaries stay in cache and off mmap: three times quicker than whole images.
     band = max(1, 16384 // width)
     for top in range(0, height, band):
         rows = slice(top, top + band)
-        z = np.where(np.isfinite(depth[rows]), depth[rows], np.float32(np.nan))
+        known = np.isfinite(depth[rows])
+        if is_partial:
+            known &= np.isfinite(rays[0, rows])
+        z = np.where(known, depth[rows], np.float32(np.nan))
         # Bytes B, G, R, 0 in memory are 0x00RRGGBB; OpenCV's opaque alpha could make it a NaN.
         colour = cv2.cvtColor(image[rows], cv2.COLOR_RGB2BGRA).view("<u4")
         colour &= np.uint32(0x00FFFFFF)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from rosam_core.types import Camera, Float64
+
+MISSED_PX = 1.0
+"""Where the distortion cannot be inverted, the ray that is found is seen by another pixel."""
+
+STEEPEST = 1e3
+"""x / z or y / z of a ray that goes sideways; OpenCV says 1e6 beyond 90 degrees."""
 
 # OpenCV's own five rounds leave more than 40 px in the corners of a 90 degree lens.
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-3)
@@ -14,15 +21,14 @@ _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-3)
 def ray_slopes(pixels: Float64, camera: Camera) -> Float64:
     """Returns the directions that pixels see, as x / z and y / z in the camera frame.
 
-    The inverse of `rosam_core.geometry.projection.project_points`, to 0.001 px where the
-    distortion can be inverted.
+    The inverse of `rosam_core.geometry.projection.project_points`, to 0.001 px.
 
     Args:
         pixels: float64[N,2], column and row [px].
         camera: Camera with any of the distortion models of `Camera`.
 
     Returns:
-        float64[N,2].
+        float64[N,2]; NaN where the distortion cannot be inverted, or the ray does not go forward.
     """
     if not len(pixels) or not any(camera.distortion):
         return (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
@@ -32,4 +38,21 @@ def ray_slopes(pixels: Float64, camera: Camera) -> Float64:
         slopes = cv2.fisheye.undistortPoints(points, camera.K, np.resize(d, 4))
     else:
         slopes = cv2.undistortPointsIter(points, camera.K, d, np.eye(3), np.eye(3), _CRITERIA)
-    return np.asarray(slopes[:, 0], np.float64)
+    slopes = np.asarray(slopes[:, 0], np.float64)
+    slopes[~_leads_back(slopes, points[:, 0], camera, d)] = np.nan
+    return slopes
+
+
+def _leads_back(
+    slopes: Float64, pixels: Float64, camera: Camera, d: Float64
+) -> npt.NDArray[np.bool_]:
+    """Returns whether rays are seen by the pixels that they were found for, bool[N]."""
+    zero = np.zeros(3)
+    possible = np.abs(slopes).max(axis=1) < STEEPEST
+    rays = np.column_stack([np.where(possible[:, None], slopes, 0.0), np.ones(len(slopes))])
+    if camera.distortion_model == "equidistant":
+        again, _ = cv2.fisheye.projectPoints(rays[:, None], zero, zero, camera.K, np.resize(d, 4))
+    else:
+        again, _ = cv2.projectPoints(rays[:, None], zero, zero, camera.K, d)
+    missed = np.abs(again.reshape(-1, 2) - pixels).max(axis=1)
+    return np.asarray(possible & (missed < MISSED_PX))
