@@ -211,6 +211,26 @@ def test_replay_launch_gives_a_depth_for_each_frame_and_ends_by_itself(
     assert figures["depths"] == 5
 
 
+def test_replay_ends_with_status_1_when_its_depth_node_does(model: Path, tmp_path: Path) -> None:
+    write_camera_bag(tmp_path / "drive.mcap", frames=400)
+    began = time.monotonic()
+    done = subprocess.run(
+        [
+            *(_ros2(), "launch", "rosam_depth_ros", "replay.launch.py", "threads:=-1"),
+            *(f"bag:={tmp_path / 'drive.mcap'}", f"model:={model}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "depth_node: parameter threads: " in said
+    assert "depth_node-1 ended with status 1" in said
+    assert time.monotonic() - began < 25  # neither the wait for a graph nor the drive
+
+
 def _with_fake_gpu(cache: Path, **more: str) -> dict[str, str]:
     """Returns an environment with stand-ins for TensorRT and CUDA."""
     path = os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
@@ -302,9 +322,17 @@ def test_engine_is_built_beside_the_launched_node(
     assert "process has died" not in words
 
 
-def test_several_cameras_have_the_topics_of_their_names(model: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    given = (f"model:={model}", "cameras:=front,left", "image:=/{camera}/image_raw/compressed")
+@pytest.mark.parametrize("place", ["argument", "params_file"])
+def test_several_cameras_have_the_topics_of_their_names(
+    model: Path, tmp_path: Path, place: str
+) -> None:
+    log, file = tmp_path / "log", tmp_path / "params.yaml"
+    given = (f"model:={model}", "image:=/{camera}/image_raw/compressed")
+    if place == "argument":
+        given += ("cameras:=front,left",)
+    else:
+        file.write_text("/**:\n  ros__parameters:\n    cameras: front,left\n")
+        given += (f"params_file:={file}",)
     with log.open("w") as stream:
         process = subprocess.Popen(
             [_ros2(), "launch", "rosam_depth_ros", "depth.launch.py", *given],
