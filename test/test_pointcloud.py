@@ -70,6 +70,7 @@ def test_cloud_equals_the_points_in_every_band() -> None:
         ("plumb_bob", (-0.3, 0.1, 0.001, -0.002, 0.0)),
         ("rational_polynomial", (-0.3, 0.1, 0.0, 0.0, 0.01, 0.02, 0.0, 0.0)),
         ("equidistant", (-0.02, 0.003, 0.0, 0.0)),
+        ("equidistant", (0.0, 0.0, 0.0, 0.0)),
     ],
 )
 def test_rays_undo_the_distortion(model: str, distortion: tuple[float, ...]) -> None:

@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from rosam_core.runtime.rays import ray_slopes
+from rosam_core.runtime.rays import equidistant_coefficients, is_pinhole, ray_slopes
 from rosam_core.types import Camera, Float32, Float64
 
 
@@ -22,19 +22,18 @@ def project_points(points: Float32, camera: Camera) -> Float64:
         float64[N,2], column and row [px]; the centre of the top-left pixel is (0, 0).
     """
     xyz = points.astype(np.float64)
-    fisheye = camera.distortion_model == "equidistant"
-    if not len(xyz) or not (fisheye or any(camera.distortion)):
+    if not len(xyz) or is_pinhole(camera):
         undistorted = np.empty((len(xyz), 2))
         # Column by column: numpy is several times slower over an inner axis of two.
         np.add(xyz[:, 0] / xyz[:, 2] * camera.fx, camera.cx, out=undistorted[:, 0])
         np.add(xyz[:, 1] / xyz[:, 2] * camera.fy, camera.cy, out=undistorted[:, 1])
         return undistorted
-    d = np.asarray(camera.distortion, dtype=np.float64)
     zero = np.zeros(3)
-    if fisheye:  # a projection of its own, even with all coefficients zero
-        d = np.resize(d, 4) if d.size >= 4 else np.zeros(4)
+    if camera.distortion_model == "equidistant":
+        d = equidistant_coefficients(camera)
         pixels, _ = cv2.fisheye.projectPoints(xyz[:, None], zero, zero, camera.K, d)
     else:
+        d = np.asarray(camera.distortion, dtype=np.float64)
         pixels, _ = cv2.projectPoints(xyz[:, None], zero, zero, camera.K, d)
     return np.asarray(pixels.reshape(-1, 2), dtype=np.float64)
 

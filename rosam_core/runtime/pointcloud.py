@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from rosam_core.runtime.rays import ray_slopes
+from rosam_core.runtime.rays import is_pinhole, ray_slopes
 from rosam_core.types import Camera, Float32, UInt8
 
 POINT_STEP = 16
@@ -30,7 +30,7 @@ def pixel_rays(camera: Camera) -> Float32:
     """
     columns = np.arange(camera.width, dtype=np.float64)
     rows = np.arange(camera.height, dtype=np.float64)
-    if any(camera.distortion):
+    if not is_pinhole(camera):
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         slopes = ray_slopes(grid, camera).reshape(camera.height, camera.width, 2)
         rays = np.ascontiguousarray(np.moveaxis(slopes, 2, 0), np.float32)
@@ -90,7 +90,7 @@ def organized_cloud(depth: Float32, image: UInt8, camera: Camera) -> Float32:
             f"{list(image.shape)}"
         )
     height, width = depth.shape
-    is_partial = any(camera.distortion)
+    is_partial = not is_pinhole(camera)
     cloud: Float32 = np.empty((height, width, 4), np.float32)
     # Bands whose temporaries stay in cache and off mmap: three times quicker than whole images.
     band = max(1, 16384 // width)

@@ -18,6 +18,17 @@ STEEPEST = 1e3
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-3)
 
 
+def is_pinhole(camera: Camera) -> bool:
+    """Returns whether a camera has no distortion; `equidistant` is one even with zeros."""
+    return camera.distortion_model != "equidistant" and not any(camera.distortion)
+
+
+def equidistant_coefficients(camera: Camera) -> Float64:
+    """Returns the four coefficients of an `equidistant` camera, float64[4]; none are zeros."""
+    d = np.asarray(camera.distortion, np.float64)
+    return np.resize(d, 4) if d.size >= 4 else np.zeros(4)
+
+
 def ray_slopes(pixels: Float64, camera: Camera) -> Float64:
     """Returns the directions that pixels see, as x / z and y / z in the camera frame.
 
@@ -30,12 +41,13 @@ def ray_slopes(pixels: Float64, camera: Camera) -> Float64:
     Returns:
         float64[N,2]; NaN where the distortion cannot be inverted, or the ray does not go forward.
     """
-    if not len(pixels) or not any(camera.distortion):
+    if not len(pixels) or is_pinhole(camera):
         return (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
     points = np.ascontiguousarray(pixels, np.float64)[:, None]
     d = np.asarray(camera.distortion, np.float64)
     if camera.distortion_model == "equidistant":
-        slopes = cv2.fisheye.undistortPoints(points, camera.K, np.resize(d, 4))
+        d = equidistant_coefficients(camera)
+        slopes = cv2.fisheye.undistortPoints(points, camera.K, d)
     else:
         slopes = cv2.undistortPointsIter(points, camera.K, d, np.eye(3), np.eye(3), _CRITERIA)
     slopes = np.asarray(slopes[:, 0], np.float64)
@@ -51,7 +63,7 @@ def _leads_back(
     possible = np.abs(slopes).max(axis=1) < STEEPEST
     rays = np.column_stack([np.where(possible[:, None], slopes, 0.0), np.ones(len(slopes))])
     if camera.distortion_model == "equidistant":
-        again, _ = cv2.fisheye.projectPoints(rays[:, None], zero, zero, camera.K, np.resize(d, 4))
+        again, _ = cv2.fisheye.projectPoints(rays[:, None], zero, zero, camera.K, d)
     else:
         again, _ = cv2.projectPoints(rays[:, None], zero, zero, camera.K, d)
     missed = np.abs(again.reshape(-1, 2) - pixels).max(axis=1)
