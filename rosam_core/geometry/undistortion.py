@@ -9,12 +9,8 @@ import cv2
 import numpy as np
 
 from rosam_core.geometry.projection import project_points
+from rosam_core.runtime.rays import is_pinhole
 from rosam_core.types import Camera, Float64, Frame
-
-
-def is_distorted(camera: Camera) -> bool:
-    """Returns whether a camera has distortion."""
-    return any(camera.distortion)
 
 
 @functools.lru_cache(maxsize=8)
@@ -28,7 +24,7 @@ def undistortion_table(camera: Camera) -> Float64:
         float64[2,H,W], column and row [px]; cached by camera.
     """
     rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float64)
-    if not is_distorted(camera):
+    if is_pinhole(camera):
         table = np.stack([columns, rows])
     else:
         x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
@@ -48,7 +44,7 @@ def undistorted(frame: Frame) -> Frame:
     Args:
         frame: Any frame.
     """
-    if not is_distorted(frame.camera):
+    if is_pinhole(frame.camera):
         return frame
     columns, rows = undistortion_table(frame.camera).astype(np.float32)
     nearest = functools.partial(

@@ -47,10 +47,10 @@ def ray_slopes(pixels: Float64, camera: Camera) -> Float64:
     d = np.asarray(camera.distortion, np.float64)
     if camera.distortion_model == "equidistant":
         d = equidistant_coefficients(camera)
-        slopes = cv2.fisheye.undistortPoints(points, camera.K, d)
+        found = cv2.fisheye.undistortPoints(points, camera.K, d)
     else:
-        slopes = cv2.undistortPointsIter(points, camera.K, d, np.eye(3), np.eye(3), _CRITERIA)
-    slopes = np.asarray(slopes[:, 0], np.float64)
+        found = cv2.undistortPointsIter(points, camera.K, d, np.eye(3), np.eye(3), _CRITERIA)
+    slopes: Float64 = np.asarray(found[:, 0], np.float64)
     slopes[~_leads_back(slopes, points[:, 0], camera, d)] = np.nan
     return slopes
 
