@@ -35,6 +35,9 @@ from rosam_depth_ros.recorder import message_type
 from rosam_depth_ros.replay_parameters import ReplayParameters, declare
 
 CLOCK_PERIOD_S = 0.01
+PATIENCE = 3
+"""In lockstep, so many frames at the start may stay without depth."""
+
 MOST_LATENCIES = 100_000
 """Of so many of the last frames is the latency told: a loop may go on for days."""
 
@@ -81,6 +84,7 @@ class ReplayNode(Node):
         self._clock_due_s = 0.0
         self._waiting: dict[int, float] = {}  # when the frame of a stamp was published
         self._depths = 0
+        self._unanswered = 0
         self._latencies_s: deque[float] = deque(maxlen=MOST_LATENCIES)
         # Serialized, so that counting an output does not cost its conversion.
         self.create_subscription(
@@ -226,10 +230,17 @@ class ReplayNode(Node):
     def _wait_for_depth(self, stamp_ns: int | None) -> None:
         timeout_s = self.parameters.timeout_s
         arrived = self._spin_until(timeout_s, lambda: stamp_ns not in self._waiting)
-        if not arrived and not self._ended():
-            self.get_logger().warning(
-                f"no depth with stamp {stamp_ns} within {timeout_s:g} s",
-                throttle_duration_sec=5.0,
+        if arrived or self._ended():
+            return
+        self.get_logger().warning(
+            f"no depth with stamp {stamp_ns} within {timeout_s:g} s", throttle_duration_sec=5.0
+        )
+        self._unanswered += 1
+        if not self._depths and self._unanswered >= PATIENCE:
+            raise ValueError(
+                f"no depth came on {self.parameters.output_topic} for {PATIENCE} frames, each of "
+                f"which was waited for {timeout_s:g} s: what does the depth node say? Parameter "
+                "timeout_s has to outlast the loading of its engine"
             )
 
     def _spin_until(self, timeout_s: float, done: Callable[[], bool]) -> bool:

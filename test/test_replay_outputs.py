@@ -63,6 +63,26 @@ def test_a_dropped_frame_is_not_waited_for_at_the_end(tmp_path, echo):
     assert time.monotonic() - began < 20
 
 
+def test_lockstep_with_nobody_who_answers_ends_soon_with_status_1(tmp_path, echo):
+    stamps = write_camera_bag(tmp_path / "a.mcap", frames=50)
+    echo.answer = lambda count: False
+    process = start_replay(tmp_path, source=tmp_path / "a.mcap", lockstep=True, timeout_s=0.3)
+    code, figures, error = finished(process, echo)
+    assert (code, figures) == (1, {})
+    assert echo.stamps == stamps[:3]
+    assert "no depth came on depth/image for 3 frames, each of which was waited for 0.3 s" in error
+
+
+def test_lockstep_goes_on_after_an_engine_that_took_its_time(tmp_path, echo):
+    stamps = write_camera_bag(tmp_path / "a.mcap", frames=8)
+    echo.answer = lambda count: count > 2
+    process = start_replay(tmp_path, source=tmp_path / "a.mcap", lockstep=True, timeout_s=0.5)
+    code, figures, error = finished(process, echo)
+    assert code == 0, error
+    assert echo.stamps == stamps
+    assert (figures["depths"], figures["drops"]) == (6, 2)
+
+
 def test_statistics_of_no_folder_are_told_before_anything_is_played(tmp_path, echo):
     write_camera_bag(tmp_path / "a.mcap")
     process = start_replay(
