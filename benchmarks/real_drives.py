@@ -25,7 +25,10 @@ from pathlib import Path
 from real_drives_frames import POSED, SCORED, overlap, prepare
 from real_drives_page import ROOT, ROWS, write_page
 
+from rosam_core.checkpoint import load_checkpoint, save_checkpoint
+from rosam_core.config import load_config, to_yaml
 from rosam_core.engines.contract import load_card
+from rosam_core.recipe import Recipe
 
 SHIPPED = ROOT / "rosam_core/weights/rosam_light.onnx"
 NUSCENES = (320, 192)
@@ -253,6 +256,9 @@ def trained(name: str, run: Run, work: Path, out: Path) -> dict:
     words = ["train", ROOT / "training/recipes" / str(run.recipe), "--out", out, *given]
     if run.continues and not out.exists():
         shutil.copytree(work / "runs" / run.continues, out, ignore=lambda *_: ["cost.json"])
+        state = load_checkpoint(out / "last.pt")
+        begun = load_config(Recipe, ROOT / "training/recipes" / str(run.recipe), given)
+        save_checkpoint(out / "last.pt", {**state, "recipe": to_yaml(begun)})  # another run now
     resumed = (out / "last.pt").is_file()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rosam(*words, *(["--resume"] if resumed else []))

@@ -102,6 +102,8 @@ def beside(image: str) -> str:
 def remappings(value):
     """Returns the topics of one camera, or of each of several."""
     names = [name.strip() for name in value["cameras"].split(",")] if value["cameras"] else []
+    if names and value["image"] == ARGUMENTS["image"][0]:
+        value = {**value, "image": f"{{camera}}/{value['image']}"}  # as the node itself has it
     if bool(names) != ("{camera}" in value["image"]):
         raise ValueError(
             f"cameras:={value['cameras']} image:={value['image']}: several cameras need "

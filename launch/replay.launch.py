@@ -30,6 +30,11 @@ ARGUMENTS = {
         "false",
         "true: wait for the depth of each frame before the next one is published.",
     ),
+    "wait_s": (
+        "120.0",
+        "How long to wait at the start for the depth node, and in lockstep for its first depth "
+        "[s]; building a GPU engine takes minutes.",
+    ),
     "condition": ("", "Of a synthetic drive: one, or several separated by commas."),
     "statistics_file": ("", "Write frames, drops and latency here, as JSON."),
 }
@@ -81,6 +86,7 @@ def start(context):
                 "image_topic": value["image"],
                 "rate": float(value["rate"]),
                 "lockstep": is_true(value["lockstep"]),
+                "wait_s": float(value["wait_s"]),
                 "condition": value["condition"],
                 "statistics_file": value["statistics_file"],
             }
@@ -91,10 +97,13 @@ def start(context):
 
     def end(event, context):
         # The replay's end is the end of it all: `depth_node` alone would wait for ever, and so
-        # would the replay for the depth of a node that has died.
-        if context.is_shutdown:
+        # would the replay for the depth of a node that has died. Other processes are others' own.
+        of_depth = Path(event.cmd[0]).name == "depth_node" and (
+            not namespace or f"__ns:={namespace}" in event.cmd
+        )
+        if context.is_shutdown or not (event.action is replay or of_depth):
             return None
-        if event.action is not replay:  # an exception is what gives `ros2 launch` a status
+        if of_depth or event.returncode:  # an exception is what gives `ros2 launch` a status
             raise RuntimeError(f"{event.process_name} ended with status {event.returncode}")
         return [Shutdown(reason="the replay has ended")]
 

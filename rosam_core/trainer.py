@@ -337,6 +337,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "step": self.step,
+            "processes": self.fabric.world_size,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
             "focal_range": self.focal_range,
@@ -360,6 +361,10 @@ class Trainer:
                 f"another method: {str(error).splitlines()[0]}"
             ) from error
         check_resumed(state["recipe"], self.recipe, self.out)
+        if (before := state.get("processes", 1)) != (now := self.fabric.world_size):
+            log.warning(
+                "%s goes on with %d processes, not %d: with other samples", self.out, now, before
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         if precision := state.get("precision"):  # a run in 16 bits that began in others has none
             self.fabric.strategy.precision.load_state_dict(precision)

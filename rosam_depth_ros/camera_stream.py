@@ -160,7 +160,7 @@ class CameraStream:
         self._keep_until = 0.0
         self._info: CameraInfo | None = None
         self._waiting_since: float | None = None
-        self._told: set[tuple[str, int, int]] = set()
+        self._told: set[tuple[str, Camera]] = set()
         self._info_camera: tuple[tuple[Any, ...], Camera] | None = None
         self._last_depth: Image | None = None
         self._last_confidence: Image | None = None
@@ -297,7 +297,7 @@ class CameraStream:
         return self._file_camera[1]
 
     def _tell(self, source: str, camera: Camera) -> None:
-        key = (source, camera.width, camera.height)
+        key = (source, camera)
         if key not in self._told:
             self._told.add(key)
             self._node.get_logger().warning(

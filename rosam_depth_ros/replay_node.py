@@ -35,9 +35,6 @@ from rosam_depth_ros.recorder import message_type
 from rosam_depth_ros.replay_parameters import ReplayParameters, declare
 
 CLOCK_PERIOD_S = 0.01
-PATIENCE = 3
-"""In lockstep, so many frames at the start may stay without depth."""
-
 MOST_LATENCIES = 100_000
 """Of so many of the last frames is the latency told: a loop may go on for days."""
 
@@ -236,11 +233,11 @@ class ReplayNode(Node):
             f"no depth with stamp {stamp_ns} within {timeout_s:g} s", throttle_duration_sec=5.0
         )
         self._unanswered += 1
-        if not self._depths and self._unanswered >= PATIENCE:
+        wait_s = self.parameters.wait_s
+        if timeout_s and not self._depths and self._unanswered * timeout_s >= wait_s > 0:
             raise ValueError(
-                f"no depth came on {self.parameters.output_topic} for {PATIENCE} frames, each of "
-                f"which was waited for {timeout_s:g} s: what does the depth node say? Parameter "
-                "timeout_s has to outlast the loading of its engine"
+                f"no depth came on {self.parameters.output_topic} within {wait_s:g} s (wait_s, "
+                "which has to outlast the loading of the engine): what does the depth node say?"
             )
 
     def _spin_until(self, timeout_s: float, done: Callable[[], bool]) -> bool:
@@ -279,7 +276,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Command line with `--ros-args`; the process's own if None.
 
     Returns:
-        0 = replayed or stopped by a signal, 1 = the drive or a parameter is wrong.
+        0 = replayed or stopped by a signal, 1 = the drive or a parameter is wrong, or in lockstep
+        no depth came.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

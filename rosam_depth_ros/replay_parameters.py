@@ -51,7 +51,8 @@ class ReplayParameters:
     wait_s: float = _parameter(
         30.0,
         "How long to wait at the start until the camera has its `subscribers` and its depth a "
-        "publisher and its `output_subscribers` [s]; 0 starts at once.",
+        "publisher and its `output_subscribers`, and in lockstep for a first depth [s]; 0 starts "
+        "at once.",
         0.0,
         600.0,
     )
@@ -144,7 +145,8 @@ topics they were recorded on; a synthetic drive becomes `/camera/image_raw` and
 `/camera/camera_info`. Images are reliable with depth 1. The first camera_info is also published
 once ahead of time, because a recording may hold it after the first image. A topic whose message
 type is not installed (tf2_msgs, where ROS came from pip) is left out with a warning; so is
-what ROS 2 does not take as the name of a topic, and depth that another run of the node left there.
+what ROS 2 does not take as the name of a topic, depth that another run of the node left there, and
+what comes on a topic on which the node itself publishes.
 
 At the end it prints one line of JSON:
 
@@ -157,7 +159,7 @@ At the end it prints one line of JSON:
 | `latency_ms` | `p50`, `p95`, `max` from publishing an image to its depth |
 
 It ends with status 0 at the end of the drive, on SIGINT and on SIGTERM, and with 1 and one line if
-the drive or a parameter is wrong.
+the drive or a parameter is wrong, or in lockstep no depth came.
 
 ## Parameters
 

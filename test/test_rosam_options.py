@@ -34,6 +34,33 @@ def test_nothing_beyond_the_farthest_is_drawn_to_its_region(student, farthest, d
     assert found == pytest.approx(logistic[1] * (deviation / sigma) ** 2, rel=1e-3, abs=1e-9)
 
 
+def test_an_outlier_in_a_far_region_does_not_draw_a_student_that_is_beyond():
+    teacher = Even(500.0)
+    with torch.no_grad():
+        teacher.log_depth[..., 8, 20] = math.log(20.0)
+    options = plain(likelihood_weight=0.01, farthest_m=100.0)
+    for student, drawn in ((500.0, False), (30.0, True)):
+        terms = RosamDepth(Even(student), teacher, None, options, 20.0).losses(batch(1), 0)
+        assert (terms["likelihood"].map[0, 0, 8, 20] > 1) == drawn
+
+
+def test_contrast_on_depth_is_with_the_label_that_teaches(monkeypatch):
+    """Or the two would draw to different scales."""
+    asked = {}
+
+    def contrast(student, means_of, regions, n, pixels, temperature):
+        asked["means"] = means_of
+        return torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool)
+
+    module = "rosam_core.methods.rosam_depth"
+    monkeypatch.setattr(f"{module}.depth_contrast", contrast)
+    monkeypatch.setattr(f"{module}.ground_scale", lambda inverse, *_: torch.full((1,), 2.0))
+    options = plain(known_height=True, contrast_weight=0.01, contrast_on="depth")
+    data = batch(1) | {"camera_height": torch.tensor([1.5])}
+    RosamDepth(Even(2.0), Even(2.0), None, options, 20.0).losses(data, 0)
+    torch.testing.assert_close(asked["means"], torch.full_like(asked["means"], 1 / 4))
+
+
 def test_values_that_are_ours_are_options(monkeypatch):
     asked = {}
 

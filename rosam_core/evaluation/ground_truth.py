@@ -26,7 +26,7 @@ from rosam_core.evaluation.ego_vehicle import VehicleBox, check_mask, inside_box
 from rosam_core.evaluation.scoring import frame_truth
 from rosam_core.geometry.occlusion import OcclusionOptions, hidden_points
 from rosam_core.geometry.projection import points_in_view, sparse_depth
-from rosam_core.runtime.pointcloud import unproject
+from rosam_core.runtime.pointcloud import pixel_rays, unproject
 from rosam_core.types import Camera, Float32, Frame
 from rosam_core.whole_file import write_whole
 
@@ -178,7 +178,7 @@ class GroundTruth:
 
     def _cleaned(self, depth: Float32, camera: Camera) -> Float32:
         """Returns a depth image of lidar points without hidden ones and the vehicle's."""
-        rows, columns = np.nonzero(np.isfinite(depth))
+        rows, columns = np.nonzero(np.isfinite(depth) & np.isfinite(pixel_rays(camera)[0]))
         points = unproject(depth, camera)
         gone = np.zeros(len(points), bool)
         if self.options.mode == "filtered":

@@ -23,7 +23,6 @@ from rosam_core.losses.contrast import (
     region_prototypes,
     sample_pixels,
 )
-from rosam_core.losses.distillation import cut_off
 from rosam_core.losses.outliers import regional_depth, regional_likelihood
 from rosam_core.losses.planes import planar_depth
 from rosam_core.losses.regions import number_of_ids, resize_regions
@@ -149,14 +148,18 @@ class RosamDepth(RealAdaptation):
     ) -> dict[str, Term]:
         """Returns `contrast_2`, `contrast_4`, `contrast_8`, `likelihood` and `smoothness`."""
         options, inverse = self.options, output["inverse_depth"]
-        terms = self._contrast(batch, output, taught, judged.n) if options.contrast_weight else {}
+        label = taught["inverse_depth"] if judged.inverse is None else judged.inverse
+        terms = {}
+        if options.contrast_weight:
+            terms = self._contrast(batch, output, taught, label, judged.n)
         if options.likelihood_weight and judged.regional is not None:
-            label = taught["inverse_depth"] if judged.inverse is None else judged.inverse
-            drawn = inverse
-            if options.farthest_m is not None:
-                drawn = 1 / cut_off(1 / inverse, 1 / label, options.farthest_m)[0]
+            drawn, regional = inverse, judged.regional
+            if options.farthest_m is not None:  # beyond by the pixel's own label or by its region
+                end = 1 / options.farthest_m
+                beyond = torch.minimum(label, regional.mean - regional.std) <= end
+                drawn = torch.where(beyond, inverse.clamp(min=end), inverse)
             terms["likelihood"] = Term(
-                regional_likelihood(drawn, judged.regional), options.likelihood_weight
+                regional_likelihood(drawn, regional), options.likelihood_weight
             )
         if options.smoothness == "image":
             smoothness = edge_aware_smoothness(inverse, batch["clean"])
@@ -177,11 +180,16 @@ class RosamDepth(RealAdaptation):
         return region_reliability(error, seen, batch["regions"], n, *values)
 
     def _contrast(
-        self, batch: Batch, output: dict[str, Any], taught: dict[str, Any], n: int
+        self,
+        batch: Batch,
+        output: dict[str, Any],
+        taught: dict[str, Any],
+        label: Tensor,
+        n: int,
     ) -> dict[str, Term]:
         options, regions = self.options, batch["regions"]
         if options.contrast_on == "depth":
-            depths = output["inverse_depth"], taught["inverse_depth"]
+            depths = output["inverse_depth"], label
             pixels = sample_pixels(regions, options.contrast_pixels)
             loss, counted = depth_contrast(
                 *depths, regions, n, pixels, options.contrast_temperature

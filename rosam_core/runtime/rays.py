@@ -14,12 +14,19 @@ MISSED_PX = 1.0
 STEEPEST = 1e3
 """x / z or y / z of a ray that goes sideways; OpenCV says 1e6 beyond 90 degrees."""
 
+PART = 65536
+"""Points that are projected at a time."""
+
 # OpenCV's own five rounds leave more than 40 px in the corners of a 90 degree lens.
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-3)
 
 
 def is_pinhole(camera: Camera) -> bool:
-    """Returns whether a camera has no distortion; `equidistant` is one even with zeros."""
+    """Returns whether a camera has no distortion; `equidistant` is one even with zeros.
+
+    A camera_info that states zeros does not come as one: to ROS it has no distortion
+    (`camera_model.camera_from_info`).
+    """
     return camera.distortion_model != "equidistant" and not any(camera.distortion)
 
 
@@ -59,12 +66,16 @@ def _leads_back(
     slopes: Float64, pixels: Float64, camera: Camera, d: Float64
 ) -> npt.NDArray[np.bool_]:
     """Returns whether rays are seen by the pixels that they were found for, bool[N]."""
-    zero = np.zeros(3)
-    possible = np.abs(slopes).max(axis=1) < STEEPEST
-    rays = np.column_stack([np.where(possible[:, None], slopes, 0.0), np.ones(len(slopes))])
-    if camera.distortion_model == "equidistant":
-        again, _ = cv2.fisheye.projectPoints(rays[:, None], zero, zero, camera.K, d)
-    else:
-        again, _ = cv2.projectPoints(rays[:, None], zero, zero, camera.K, d)
-    missed = np.abs(again.reshape(-1, 2) - pixels).max(axis=1)
-    return np.asarray(possible & (missed < MISSED_PX))
+    zero, found = np.zeros(3), np.zeros(len(slopes), bool)
+    equidistant = camera.distortion_model == "equidistant"
+    project = cv2.fisheye.projectPoints if equidistant else cv2.projectPoints
+    # In parts: OpenCV makes a Jacobian of 200 bytes and more for each of its points.
+    for start in range(0, len(slopes), PART):
+        part = slice(start, start + PART)
+        possible = np.abs(slopes[part]).max(axis=1) < STEEPEST
+        rays = np.ones((len(possible), 1, 3))
+        rays[:, 0, :2] = np.where(possible[:, None], slopes[part], 0.0)
+        again, _ = project(rays, zero, zero, camera.K, d)
+        missed = np.abs(again.reshape(-1, 2) - pixels[part]).max(axis=1)
+        found[part] = possible & (missed < MISSED_PX)
+    return found

@@ -36,7 +36,7 @@ DEPTH_ARGUMENTS = (
     *("params_file", "namespace", "name", "fastdds_profile", "log_level", "cameras"),
     *("build_engine", "build_only", "build_options"),
 )
-REPLAY_ARGUMENTS = ("bag", "image", "model", "rate", "lockstep", "statistics_file")
+REPLAY_ARGUMENTS = ("bag", "image", "model", "rate", "lockstep", "wait_s", "statistics_file")
 
 pytestmark = pytest.mark.ros
 
@@ -322,12 +322,15 @@ def test_engine_is_built_beside_the_launched_node(
     assert "process has died" not in words
 
 
-@pytest.mark.parametrize("place", ["argument", "params_file"])
+@pytest.mark.parametrize("place", ["argument", "params_file", "params_file alone"])
 def test_several_cameras_have_the_topics_of_their_names(
     model: Path, tmp_path: Path, place: str
 ) -> None:
     log, file = tmp_path / "log", tmp_path / "params.yaml"
-    given = (f"model:={model}", "image:=/{camera}/image_raw/compressed")
+    given, topics = (f"model:={model}",), ("/front/image", "/left/image")
+    if place != "params_file alone":
+        given += ("image:=/{camera}/image_raw/compressed",)
+        topics = tuple(f"{topic}_raw/compressed" for topic in topics)
     if place == "argument":
         given += ("cameras:=front,left",)
     else:
@@ -341,7 +344,7 @@ def test_several_cameras_have_the_topics_of_their_names(
             start_new_session=True,
         )
     try:
-        waiting = "waiting for /front/image_raw/compressed, /left/image_raw/compressed"
+        waiting = f"waiting for {', '.join(topics)}"
         end = time.monotonic() + 60
         while waiting not in log.read_text():
             assert time.monotonic() < end, log.read_text()
