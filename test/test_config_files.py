@@ -143,17 +143,21 @@ def test_each_camera_has_its_topics_under_its_name(repository):
             remappings({"cameras": cameras, "image": image, "camera_info": ""})
 
 
-def test_the_params_file_decides_about_what_is_not_given(repository):
+def test_the_params_file_decides_about_what_is_not_given(repository, tmp_path):
     namespace = launch_namespace(repository)
+    file = tmp_path / "p.yaml"
+    file.write_text("/**: {ros__parameters: {threads: 1}}")
     (node,) = started(namespace)[1]
     assert node["parameters"] == []
     given = {"threads": "2", "fov_deg": "60", "build_engine": "true", "engine": "openvino"}
-    (node,) = started(namespace, params_file="p.yaml", image="/a/image", **given)[1]
+    (node,) = started(namespace, params_file=str(file), image="/a/image", **given)[1]
     meant = {"threads": 2, "fov_deg": 60.0, "build_engine": True, "engine": "openvino"}
-    assert node["parameters"] == ["p.yaml", meant]
+    assert node["parameters"] == [str(file), meant]
     assert node["remappings"] == [("image", "/a/image"), ("camera_info", "/a/camera_info")]
-    (node,) = started(namespace, params_file="p.yaml")[1]
-    assert node["parameters"] == ["p.yaml"]
+    (node,) = started(namespace, params_file=str(file))[1]
+    assert node["parameters"] == [str(file)]
+    with pytest.raises(ValueError, match=r"params_file:=absent\.yaml cannot be read"):
+        started(namespace, params_file="absent.yaml")
 
 
 PARAMS = """
@@ -215,7 +219,7 @@ def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
     write_camera_bag(tmp_path / "drive.mcap")
     given = {"image": IMAGE, "model": "m.onnx", "engine": "openvino", "threads": "3"}
     given |= {"fov_deg": "70", "camera_file": "c.yaml", "rate": "0.5", "lockstep": "True"}
-    given |= {"condition": "night,fog", "statistics_file": "s.json"}
+    given |= {"condition": "night,fog", "statistics_file": "s.json", "wait_s": "7"}
     bag = str(tmp_path / "drive.mcap")
     actions, (replay,) = started(namespace, bag=bag, **given)
     assert replay["parameters"] == [
@@ -224,6 +228,7 @@ def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
             "image_topic": IMAGE,
             "rate": 0.5,
             "lockstep": True,
+            "wait_s": 7.0,
             "condition": "night,fog",
             "statistics_file": "s.json",
         }
