@@ -72,7 +72,7 @@ class DepthNode(Node):
         self._arrived = threading.Condition()
         self._engines = EngineSwap(self.errors, lambda text: log.info(text), self._wake)
         self._pipeline: DepthPipeline | None = None
-        self._pipeline_parameters = self._parameters_now
+        self._settings: dict[str, Any] = {}  # of the pipeline
         now = self._parameters_now
         EngineRequest.of(now), split_options(now.build_options)  # what cannot be read ends it here
         self.streams = [
@@ -156,10 +156,9 @@ class DepthNode(Node):
             if engine is None:
                 return None
             settings = _pipeline_settings(wanted)
-            same = settings == _pipeline_settings(self._pipeline_parameters)
-            if pipeline is None or pipeline.engine is not engine or not same:
+            if pipeline is None or pipeline.engine is not engine or settings != self._settings:
                 self._pipeline = DepthPipeline(engine, **settings)
-                self._pipeline_parameters = wanted
+                self._settings = settings
         except Exception as error:  # the node outlives it and tries again
             self.errors.add("model", in_words(error))
             return None
