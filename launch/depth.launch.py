@@ -53,6 +53,12 @@ ARGUMENTS = {
     "threads": ("0", "Threads of the engine; 0: one per core."),
     "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
     "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
+    "camera_height_m": (
+        "0.0",
+        "Height of the camera above the ground in metres, which gives depth its scale; 0: the "
+        "network's own scale.",
+    ),
+    "camera_pitch_deg": ("0.0", "About how far down the camera looks, in degrees."),
     "image_transport": ("auto", "auto, raw or compressed."),
     "params_file": (
         "",
@@ -87,6 +93,8 @@ NODE_PARAMETERS = {
     "threads": int,
     "fov_deg": float,
     "camera_file": str,
+    "camera_height_m": float,
+    "camera_pitch_deg": float,
     "image_transport": str,
 }
 """Arguments that are parameters of the node as well, with their type."""

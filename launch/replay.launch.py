@@ -25,6 +25,12 @@ ARGUMENTS = {
     "threads": ("0", "Threads of the engine; 0: one per core."),
     "fov_deg": ("0.0", "Horizontal field of view in degrees, for a camera without camera_info."),
     "camera_file": ("", "Calibration YAML, for a camera without camera_info."),
+    "camera_height_m": (
+        "0.0",
+        "Height of the camera above the ground in metres, which gives depth its scale; 0: the "
+        "network's own scale.",
+    ),
+    "camera_pitch_deg": ("0.0", "About how far down the camera looks, in degrees."),
     "rate": ("1.0", "Speed of the replay, 1 = as recorded."),
     "lockstep": (
         "false",
@@ -40,7 +46,16 @@ ARGUMENTS = {
 }
 """Name, default and description of every launch argument."""
 
-PASSED_ON = ("model", "engine", "threads", "fov_deg", "camera_file")
+PASSED_ON = (
+    "model",
+    "engine",
+    "threads",
+    "fov_deg",
+    "camera_file",
+    "camera_height_m",
+    "camera_pitch_deg",
+)
+"""Arguments of depth.launch.py that this file has, too."""
 
 
 def is_true(text):

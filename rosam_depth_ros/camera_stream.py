@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info
 from rosam_core.runtime.colormap import colorize_depth
+from rosam_core.runtime.ground import Mounting
 from rosam_core.types import Camera, DepthPrediction, UInt8
 from rosam_depth_ros import messages
 from rosam_depth_ros.diagnostics import ErrorLog, StreamStatistics
@@ -165,6 +166,7 @@ class CameraStream:
         self._last_depth: Image | None = None
         self._last_confidence: Image | None = None
         self._file_camera: tuple[tuple[str, int, int], Camera] | None = None
+        self._mounting: Mounting | None = None
 
         topic = node.resolve_topic_name(f"{prefix}image")
         named_compressed = topic.endswith("/compressed")
@@ -286,6 +288,34 @@ class CameraStream:
         if self._info_camera is None or self._info_camera[0] != key:
             self._info_camera = (key, camera_of_info(info, self.image_topic))
         return camera_for_image(self._info_camera[1], width, height), info
+
+    def mounting(self, parameters: NodeParameters) -> Mounting | None:
+        """Returns how the camera is mounted, None while that is not stated.
+
+        Args:
+            parameters: Of this moment.
+        """
+        stated = parameters.camera_height_m, parameters.camera_pitch_deg
+        if not parameters.camera_height_m:
+            self._mounting = None
+        elif self._mounting is None or stated != (
+            self._mounting.height_m,
+            self._mounting.pitch_deg,
+        ):
+            self._mounting = Mounting(*stated)
+        return self._mounting
+
+    def ground_values(self) -> dict[str, str]:
+        """Returns what `/diagnostics` tells of the scale that the camera's height gives."""
+        mounting = self._mounting
+        if mounting is None:
+            return {}
+        ground = mounting.ground
+        return {
+            "ground": "none in the last frame" if ground is None else f"{ground.share:.0%}",
+            "camera_pitch_deg": "nan" if ground is None else f"{ground.pitch_deg:.1f}",
+            "height_factor": f"{mounting.last_factor:.3f}",
+        }
 
     def _calibration(self, path: str) -> Camera:
         file = Path(path).expanduser()  # launch files pass ~ on as it is

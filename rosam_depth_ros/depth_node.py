@@ -121,6 +121,7 @@ class DepthNode(Node):
                     stream.statistics,
                     (stream.errors, self.errors),
                     engine,
+                    stream.ground_values(),
                 )
             )
         self._diagnostics.publish(array)
@@ -180,7 +181,10 @@ class DepthNode(Node):
             except Exception as error:  # the node outlives every frame
                 stream.errors.add(stage, in_words(error))
         try:
-            predictions = pipeline.predict_batch([i[1] for i in inputs], [i[2] for i in inputs])
+            mountings = [frame[0].mounting(parameters) for frame, *_ in inputs]
+            predictions = pipeline.predict_batch(
+                [i[1] for i in inputs], [i[2] for i in inputs], mountings
+            )
         except Exception as error:
             self.errors.add("inference", in_words(error))
             return

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -186,6 +186,7 @@ def status_message(
     statistics: StreamStatistics,
     logs: Sequence[ErrorLog],
     engine: EngineStatus,
+    more: Mapping[str, str] | None = None,
 ) -> DiagnosticStatus:
     """Returns the status of a camera.
 
@@ -197,6 +198,7 @@ def status_message(
         statistics: Of its camera.
         logs: Errors of this camera, and those that all cameras share.
         engine: What runs the network.
+        more: Values beside these.
     """
     now = time.monotonic()
     errors = max(logs, key=lambda log: log.last_time_s)
@@ -215,7 +217,7 @@ def status_message(
         status.level, status.message = DiagnosticStatus.OK, "publishing depth"
     values = statistics.figures()
     values |= {"engine": engine.name, "engine_reason": engine.reason, "model": engine.model}
-    values |= {"last_error": errors.last_text}
+    values |= {"last_error": errors.last_text, **(more or {})}
     values |= {f"errors_{stage}": str(n) for stage, n in sorted(counts.items())}
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return status

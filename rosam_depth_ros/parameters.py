@@ -149,6 +149,20 @@ class NodeParameters:
         "its projection matrix), used instead of `camera_info` and of `fov_deg`; `{camera}` in it "
         "stands for the camera's name; empty = not used.",
     )
+    camera_height_m: float = _parameter(
+        0.0,
+        "How high the camera is above the ground [m], with several cameras each of them: depth "
+        "gets the scale at which the ground is so far below. 0 = the network's own scale.",
+        low=0.0,
+        high=100.0,
+    )
+    camera_pitch_deg: float = _parameter(
+        0.0,
+        "About how far down the camera looks [degrees], for `camera_height_m`: 10 degrees more or "
+        "less are found from the image.",
+        low=-60.0,
+        high=85.0,
+    )
     resize: str = _parameter(
         "letterbox",
         "How an image of another shape meets the network: `letterbox` keeps its aspect and pads, "

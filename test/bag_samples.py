@@ -32,19 +32,20 @@ def write_camera_bag(
     compressed: bool = False,
     storage: Any = None,
     greys: tuple[int, ...] = (100,),
+    picture: np.ndarray | None = None,
 ) -> list[int]:
     """Writes a bag with one camera; returns the stamps of its images [ns]."""
     stamps = [START_NS + index * STEP_NS for index in range(frames)]
     with BagWriter(path, storage) as writer:
         for index, stamp in enumerate(stamps):
-            picture = grey(greys[index % len(greys)])
+            shown = grey(greys[index % len(greys)]) if picture is None else picture
             if camera is not None:
                 writer.write_camera_info(f"{namespace}/camera_info", stamp, FRAME_ID, camera)
             if compressed:
                 topic = f"{namespace}/image_raw/compressed"
-                writer.write_compressed(topic, stamp, FRAME_ID, picture, "png")
+                writer.write_compressed(topic, stamp, FRAME_ID, shown, "png")
             else:
-                writer.write_image(f"{namespace}/image_raw", stamp, FRAME_ID, picture)
+                writer.write_image(f"{namespace}/image_raw", stamp, FRAME_ID, shown)
     return stamps
 
 

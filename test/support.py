@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,21 @@ def write_tiny_model(
     written = dataclasses.replace(ModelCard(**fields), **card)
     card_path(path).write_text(written.to_json(), encoding="utf-8")
     return path
+
+
+ONE_SCENE: Any = types.SimpleNamespace(scene=lambda index: "scene-1")
+"""As much of a drive as what reads saved depth asks."""
+
+
+def ground_picture(height_m: float) -> np.ndarray:
+    """Returns uint8[48,64,3], in which the tiny model sees a level ground so far below [m].
+
+    Its camera has the focal length of the model, 64 px; above the ground all is 27.5 m away.
+    """
+    rows = np.arange(48)
+    depth = np.minimum(height_m * 64 / np.maximum(rows - 23.5, 0.1), 27.5)
+    level = np.clip(np.rint(10 * (depth - 2)), 0, 255).astype(np.uint8)
+    return np.repeat(np.repeat(level[:, None, None], 64, 1), 3, 2)
 
 
 def packaged_size() -> tuple[int, int]:

@@ -1,17 +1,19 @@
 """`rosam bag run` on bags whose depth is known by hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from bag_command_support import bag_command, pictures, tiny_model  # noqa: F401 - fixtures
 from bag_samples import CAMERA, FRAME_ID, START_NS, STEP_NS, grey, write_camera_bag
-from support import write_tiny_model
+from support import ground_picture, write_tiny_model
 
 from rosam_core.drives import bag_messages
 from rosam_core.drives.bag_writer import BagWriter
 from rosam_core.drives.opening import DriveOptions, open_drives
 from rosam_core.drives.rosbag import BagReader
+from rosam_core.runtime.ground import MOST_KEPT
 from rosam_core.types import Camera
 
 # The tiny model's focal length is that of CAMERA, so grey 100 is 2 + 100 / 10 = 12 m.
@@ -55,6 +57,22 @@ def test_depth_is_metric_for_any_focal_length(tmp_path, capsys, bag, model):
     assert bag(capsys, "run", tmp_path / "in.mcap", "-o", tmp_path / "o", "--model", model)[0] == 0
     values = pictures(tmp_path / "o", "/front/depth/image")[stamp][1]
     assert np.allclose(values, 2 * DEPTH_OF_100, rtol=1e-5)
+
+
+def test_the_camera_height_gives_the_scale(tmp_path, capsys, bag, model):
+    (stamp,) = write_camera_bag(tmp_path / "in.mcap", frames=1, picture=ground_picture(1.5))
+    run = ("run", tmp_path / "in.mcap", "-o", tmp_path / "o", "--model", model, "--force")
+    depths = []
+    for more in ((), ("--camera-height", 3)):
+        assert bag(capsys, *run, *more)[0] == 0
+        depths.append(pictures(tmp_path / "o", "/front/depth/image")[stamp][1])
+    np.testing.assert_allclose(depths[1] / depths[0], 2 * math.exp(-MOST_KEPT), rtol=0.02)
+    for wrong, words in (
+        (("--camera-height", -1), "must be positive, got -1 m"),
+        (("--camera-pitch", 5), "--camera-height alone"),
+    ):
+        code, _, err = bag(capsys, *run, *wrong)
+        assert (code, words in err) == (1, True)
 
 
 def test_the_output_is_compressed_on_demand(tmp_path, capsys, bag, model):

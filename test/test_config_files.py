@@ -219,6 +219,7 @@ def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
     write_camera_bag(tmp_path / "drive.mcap")
     given = {"image": IMAGE, "model": "m.onnx", "engine": "openvino", "threads": "3"}
     given |= {"fov_deg": "70", "camera_file": "c.yaml", "rate": "0.5", "lockstep": "True"}
+    given |= {"camera_height_m": "1.2", "camera_pitch_deg": "4"}
     given |= {"condition": "night,fog", "statistics_file": "s.json", "wait_s": "7"}
     bag = str(tmp_path / "drive.mcap")
     actions, (replay,) = started(namespace, bag=bag, **given)
@@ -236,6 +237,7 @@ def test_the_replay_passes_on_what_it_is_given(repository, tmp_path):
     (depth,) = (action for action in actions if "launch_arguments" in action)
     folder = IMAGE.rpartition("/")[0]
     passed = {name: given[name] for name in ("model", "engine", "threads", "fov_deg")}
+    passed |= {"camera_height_m": "1.2", "camera_pitch_deg": "4"}
     passed |= {"camera_file": "c.yaml", "image": IMAGE, "camera_info": f"{folder}/camera_info"}
     assert dict(depth["launch_arguments"]) == {**passed, "namespace": folder}
     known = launch_namespace(repository)["ARGUMENTS"]

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from bag_samples import START_NS, grey
+from support import ONE_SCENE
 from test_eval_command import HEIGHT, WIDTH, evaluate, write_drive
 from test_flicker import CAMERA as VIEW
 from test_flicker import RANGE_M, wall
@@ -156,7 +157,7 @@ def test_a_map_of_other_proportions_is_warned_of_once(tmp_path, caplog):
     saved = SavedPredictions(tmp_path)
     with caplog.at_level(logging.WARNING):
         for index in range(4):
-            saved(picture, "scene", index)
+            saved(picture, ONE_SCENE, index)
     assert [r.getMessage().split(" is ")[1][:5] for r in caplog.records] == ["64x24"]
     with pytest.raises(ValueError, match="png-scale is 0"):
         SavedPredictions(tmp_path, 0)

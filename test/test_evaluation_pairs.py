@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from support import write_tiny_model
+from support import ONE_SCENE, write_tiny_model
 from test_eval_command import HEIGHT, WIDTH, evaluate, write_drive
 
 from rosam_core.evaluation.compare import compare
@@ -90,7 +90,7 @@ def test_flipped_depth_counts_alone_at_the_left_edge_and_half_in_the_middle():
 class Columns:
     """A pipeline whose depth is the column in its own picture, plus what the picture says."""
 
-    def predict(self, image, camera):
+    def predict(self, image, camera, mounting=None):
         h, w = image.shape[:2]
         assert camera.cx == pytest.approx(w / 2 - 3 if image[0, 0, 0] == 0 else w / 2 + 2)
         depth = np.tile(np.arange(1, w + 1, dtype=np.float32), (h, 1))
@@ -120,7 +120,7 @@ def test_saved_predictions_are_found_by_stamp_or_index(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     np.save(path, np.float64([[[1, 0, -1, NAN]] * 3]))
-    prediction, flipped = SavedPredictions(tmp_path)(frame(), "scene-1", 3)
+    prediction, flipped = SavedPredictions(tmp_path)(frame(), ONE_SCENE, 3)
     assert flipped is None
     np.testing.assert_array_equal(prediction.depth[0], [1, NAN, NAN, NAN])
     assert np.isnan(prediction.confidence).all()
@@ -128,9 +128,9 @@ def test_saved_predictions_are_found_by_stamp_or_index(tmp_path, name):
 
 def test_saved_png_has_a_scale_and_zero_is_unknown(tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.full((3, 4), 1000, np.uint16))
-    assert SavedPredictions(tmp_path, 100)(frame(), "s", 0)[0].depth[0, 0] == 10
+    assert SavedPredictions(tmp_path, 100)(frame(), ONE_SCENE, 0)[0].depth[0, 0] == 10
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((3, 4), np.uint16))
-    assert np.isnan(SavedPredictions(tmp_path)(frame(), "s", 1)[0].depth).all()
+    assert np.isnan(SavedPredictions(tmp_path)(frame(), ONE_SCENE, 1)[0].depth).all()
 
 
 def bad_npy(folder):
@@ -156,7 +156,7 @@ def test_bad_predictions_are_named(tmp_path, case):
     prepare, message = BAD[case]
     prepare(tmp_path)
     with pytest.raises((ValueError, OSError), match=message):
-        SavedPredictions(tmp_path)(frame(), "scene", 0)
+        SavedPredictions(tmp_path)(frame(), ONE_SCENE, 0)
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_flip_adds_its_rows(two, capsys):
     ("arguments", "message"),
     [
         ((), "nothing to score: name a drive with --drive"),
-        (("--drive", "x", "--predictions", "y", "--flip"), "--flip and --resize have no meaning"),
+        (("--drive", "x", "--predictions", "y", "--flip"), "and --resize have no meaning"),
         (
             ("--drive", "x", "--predictions", "y", "--resize", "crop"),
             "--predictions scores files, so --model",

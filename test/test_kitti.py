@@ -200,7 +200,7 @@ def write_annotated(root, frames=14, annotated=range(5, 9)):
     return folder
 
 
-def ten_metres(frame, scene, index):
+def ten_metres(frame, drive, index):
     shape = frame.image.shape[:2]
     depth = np.full(shape, 10, np.float32)
     return DepthPrediction(depth, np.ones(shape, np.float32), frame.camera), None

@@ -51,7 +51,7 @@ class Rig(Drive):
         )
 
 
-def twelve(frame, scene, index):
+def twelve(frame, drive, index):
     shape = frame.image.shape[:2]
     return DepthPrediction(
         np.full(shape, 12, np.float32), np.ones(shape, np.float32), CAMERA

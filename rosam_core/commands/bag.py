@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rosam_core.commands.drive_options import add_bag_arguments, add_view_arguments
-from rosam_core.commands.eval import add_score_arguments, run_score
+from rosam_core.commands.eval import add_pitch_argument, add_score_arguments, run_score
 
 if TYPE_CHECKING:
     from rosam_core.drives.bag_cameras import CameraTopic
@@ -59,6 +59,14 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--engine", default="auto", help="what runs the network (default: auto)")
     add("--threads", type=int, default=0, metavar="N", help="of the engine; 0 = one per core")
     add_view_arguments(parser)
+    add(
+        "--camera-height",
+        type=float,
+        metavar="M",
+        help="of the cameras above the ground [m]: depth gets the scale at which the ground is so "
+        "far below",
+    )
+    add_pitch_argument(parser)
     add("--every", type=int, default=1, metavar="N", help="only every N-th frame of each camera")
     add(
         "--output-size",

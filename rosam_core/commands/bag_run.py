@@ -30,6 +30,7 @@ from rosam_core.drives.whole_folder import refuse_overlap
 from rosam_core.engines.registry import default_model_path, load_engine
 from rosam_core.runtime.camera_model import camera_for_image, camera_of_info, rectification_of
 from rosam_core.runtime.colormap import colorize_depth
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.image_codec import decode_message
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction
@@ -47,11 +48,18 @@ def run(args: argparse.Namespace) -> int:
         Camera.from_fov(args.fov, 2, 2)  # a wrong angle is told before anything is read
     if args.camera:
         load_camera_file(args.camera)
+    if args.camera_height is not None:
+        Mounting(args.camera_height, args.camera_pitch)
+    elif args.camera_pitch:
+        raise ValueError("--camera-pitch has a meaning with --camera-height alone")
     refuse_overlap(args.bag, args.output)
     with BagReader(args.bag) as bag:
         topics, left_out = choose_cameras(bag, args.topic)
         jobs = make_jobs(topics, fov_deg=args.fov, camera_file=args.camera, every=args.every)
         model = Path(args.model) if args.model else default_model_path()
+        if args.camera_height is not None:
+            for job in jobs:
+                job.mounting = Mounting(args.camera_height, args.camera_pitch)
         engine = load_engine(model, args.engine, args.threads)
         try:
             pipeline = DepthPipeline(engine, output_size=args.output_size)
@@ -118,6 +126,7 @@ class CameraJob:
         seconds: Time spent in the pipeline.
         valid: Pixels with finite depth.
         pixels: Pixels in all.
+        mounting: How it is mounted, None if that is not stated.
     """
 
     topic: str
@@ -135,6 +144,7 @@ class CameraJob:
     seconds: float = 0.0
     valid: int = 0
     pixels: int = 0
+    mounting: Mounting | None = None
 
     def camera_for(self, width: int, height: int) -> Camera:
         """Returns the intrinsics of an image of this size; ValueError if they do not fit."""
@@ -284,7 +294,7 @@ def _process_image(
     if args.copy_input:
         writer.copy(message)
     started = time.perf_counter()
-    prediction = pipeline.predict(picture, camera)
+    prediction = pipeline.predict(picture, camera, job.mounting)
     job.seconds += time.perf_counter() - started
     _write(writer, job, message, decoded.header.frame_id, prediction, args.color)
     job.done += 1

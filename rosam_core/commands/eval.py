@@ -16,6 +16,7 @@ from rosam_core.commands.drive_options import (
     drive_options,
 )
 from rosam_core.commands.outputs import check_drawing, check_outputs
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.preprocess import RESIZE_MODES
 from rosam_core.types import CONDITIONS
 
@@ -110,8 +111,17 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--camera-height",
         type=float,
-        help="for the flat-ground row, instead of what poses tell [m]",
+        metavar="M",
+        help="of the camera above the ground, instead of what the drive tells [m]: for the "
+        "flat-ground row and --scale-by-height",
     )
+    parser.add_argument(
+        "--scale-by-height",
+        action="store_true",
+        help="scale depth so that the ground is as far below the camera as it is known to be, as "
+        "the node does with camera_height_m",
+    )
+    add_pitch_argument(parser)
     parser.add_argument("--limit", type=int, help="at most so many frames, spread over drives")
     parser.add_argument("--engine", default="auto", help="what runs the network")
     parser.add_argument("--threads", type=int, default=0, help="of the engine; 0 = one per core")
@@ -124,6 +134,18 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         const="-",
         metavar="FILE",
         help="write the figures, of every frame too, to this file, or print them as JSON",
+    )
+
+
+def add_pitch_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--camera-pitch`, which goes with the camera's height."""
+    parser.add_argument(
+        "--camera-pitch",
+        type=float,
+        default=0.0,
+        metavar="DEG",
+        help="about how far down the camera looks, to find the ground by: 10 degrees more or less "
+        "are found (default: 0)",
     )
 
 
@@ -149,10 +171,16 @@ def run(args: argparse.Namespace) -> int:
 
 def run_score(args: argparse.Namespace) -> int:
     """Scores `args.drive`, a drive of `args.kind`."""
-    if args.predictions and (args.model or args.flip or args.resize != RESIZE_MODES[0]):
+    of_model = (args.model, args.flip, args.scale_by_height, args.resize != RESIZE_MODES[0])
+    if args.predictions and any(of_model):
         raise ValueError(
-            "--predictions scores files, so --model, --flip and --resize have no meaning"
+            "--predictions scores files, so --model, --flip, --scale-by-height and --resize have "
+            "no meaning"
         )
+    if args.camera_pitch and not args.scale_by_height:
+        raise ValueError("--camera-pitch has a meaning with --scale-by-height alone")
+    height = 1.0 if args.camera_height is None else args.camera_height
+    Mounting(height, args.camera_pitch)  # a wrong value is told at once
     check_outputs({"--json": args.json, "--report": args.report})
     if args.report:
         check_drawing("--report")
@@ -172,7 +200,15 @@ def run_score(args: argparse.Namespace) -> int:
         about = {"model": card.name, "sha256": card.sha256, "engine": engine.name}
         if args.resize != RESIZE_MODES[0]:
             about["resize"] = args.resize
-        predict = ModelPredictions(scoring_pipeline(engine, args.resize), args.flip)
+        if args.scale_by_height:
+            about["scale"] = "the camera's height"
+        predict = ModelPredictions(
+            scoring_pipeline(engine, args.resize),
+            args.flip,
+            args.scale_by_height,
+            args.camera_height,
+            args.camera_pitch,
+        )
         return _score(args, predict, card.name, about)
     finally:
         engine.close()

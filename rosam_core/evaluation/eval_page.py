@@ -182,7 +182,7 @@ def _examples(found: Evaluation, predict: Predict) -> list[Example]:
         drive, index = found.places[place]
         score = found.scores[place]
         frame = drive[index]
-        prediction: DepthPrediction = predict(frame, score.scene, index)[0]
+        prediction: DepthPrediction = predict(frame, drive, index)[0]
         depth = sized_to(prediction.depth, frame.image[..., 0])
         confidence = np.nan_to_num(sized_to(prediction.confidence, frame.image[..., 0]))
         m, truth = score.metric, found.truth(frame, drive)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
 
@@ -14,7 +15,7 @@ EDGE = 0.05
 
 
 def predict_with_flip(
-    pipeline: DepthPipeline, image: UInt8, camera: Camera
+    pipeline: DepthPipeline, image: UInt8, camera: Camera, mounting: Mounting | None = None
 ) -> tuple[DepthPrediction, DepthPrediction]:
     """Returns the prediction of an image, plain and with flip post-processing.
 
@@ -22,10 +23,11 @@ def predict_with_flip(
         pipeline: Runs the network.
         image: uint8[H,W,3], RGB.
         camera: Intrinsics of the image.
+        mounting: Of the camera, see `DepthPipeline.predict`.
     """
-    plain = pipeline.predict(image, camera)
+    plain = pipeline.predict(image, camera, mounting)
     mirrored_camera = dataclasses.replace(camera, cx=camera.width - 1 - camera.cx)
-    mirrored = pipeline.predict(np.ascontiguousarray(image[:, ::-1]), mirrored_camera)
+    mirrored = pipeline.predict(np.ascontiguousarray(image[:, ::-1]), mirrored_camera, mounting)
     depth = blend_flipped(plain.depth, mirrored.depth[:, ::-1])
     confidence = (plain.confidence + mirrored.confidence[:, ::-1]) / 2
     return plain, DepthPrediction(depth, confidence.astype(np.float32), plain.camera)

@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rosam_core.drives.base import Drive
 from rosam_core.engines.base import DepthEngine
 from rosam_core.evaluation.flip import predict_with_flip
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.types import Camera, DepthPrediction, Float32, Frame
 
@@ -36,17 +38,48 @@ def scoring_pipeline(engine: DepthEngine, resize: str = "letterbox") -> DepthPip
 class ModelPredictions:
     """Depth from a model."""
 
-    def __init__(self, pipeline: DepthPipeline, flip: bool = False) -> None:
-        """Args: one of `scoring_pipeline`, and whether to measure flip post-processing too."""
-        self.pipeline, self.flip = pipeline, flip
+    def __init__(
+        self,
+        pipeline: DepthPipeline,
+        flip: bool = False,
+        by_height: bool = False,
+        camera_height_m: float | None = None,
+        camera_pitch_deg: float = 0.0,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            pipeline: Of `scoring_pipeline`.
+            flip: Whether to measure flip post-processing too.
+            by_height: Whether depth gets the scale that the camera's height gives.
+            camera_height_m: The height, instead of what the drive tells [m].
+            camera_pitch_deg: About how far down the cameras look [degrees].
+        """
+        self.pipeline, self.flip, self.by_height = pipeline, flip, by_height
+        self.camera_height_m, self.camera_pitch_deg = camera_height_m, camera_pitch_deg
+        self._mountings: dict[tuple[Drive, str, str], Mounting] = {}
 
     def __call__(
-        self, frame: Frame, scene: str, index: int
+        self, frame: Frame, drive: Drive, index: int
     ) -> tuple[DepthPrediction, DepthPrediction | None]:
-        """Returns the prediction of a frame, and the one with flip post-processing or None."""
+        """Returns the prediction of a frame, and the one with flip post-processing or None.
+
+        Raises:
+            ValueError: The camera's height is needed and not known.
+        """
+        mounting = self._mounting(frame, drive, index) if self.by_height else None
         if self.flip:
-            return predict_with_flip(self.pipeline, frame.image, frame.camera)
-        return self.pipeline.predict(frame.image, frame.camera), None
+            return predict_with_flip(self.pipeline, frame.image, frame.camera, mounting)
+        return self.pipeline.predict(frame.image, frame.camera, mounting), None
+
+    def _mounting(self, frame: Frame, drive: Drive, index: int) -> Mounting:
+        height = self.camera_height_m
+        if height is None and (height := drive.camera_height(index)) is None:
+            raise ValueError("the drive does not tell the camera's height: state --camera-height")
+        key = drive, drive.scene(index), frame.camera_name
+        mounting = self._mountings.setdefault(key, Mounting(height, self.camera_pitch_deg))
+        mounting.height_m = height  # a drive tells that of each frame
+        return mounting
 
 
 class AmbiguousPredictionError(ValueError):
@@ -90,7 +123,7 @@ class SavedPredictions:
             raise FileNotFoundError(f"predictions: {folder} {found}")
 
     def __call__(
-        self, frame: Frame, scene: str, index: int
+        self, frame: Frame, drive: Drive, index: int
     ) -> tuple[DepthPrediction, DepthPrediction | None]:
         """Returns the saved depth of a frame, its confidence NaN.
 
@@ -98,6 +131,7 @@ class SavedPredictions:
             AmbiguousPredictionError: The file for the frame was another frame's before.
             ValueError: There is no file for the frame, or it is no depth map.
         """
+        scene = drive.scene(index)
         camera = frame.camera_name.strip("/").replace("/", "_")
         numbers = (str(frame.stamp_ns), str(index))
         names = [f"{c}{n}" for c in (f"{camera}_", "") for n in numbers]

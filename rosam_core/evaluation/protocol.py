@@ -26,8 +26,8 @@ from rosam_core.evaluation.predictions import AmbiguousPredictionError
 from rosam_core.evaluation.scoring import ImageScore, score_image, sized_to
 from rosam_core.types import DepthPrediction, Float32, Frame
 
-Predict = Callable[[Frame, str, int], "tuple[DepthPrediction, DepthPrediction | None]"]
-"""From a frame, its scene and its index in the drive: the prediction, and the one with flip
+Predict = Callable[[Frame, Drive, int], "tuple[DepthPrediction, DepthPrediction | None]"]
+"""From a frame, its drive and its index there: the prediction, and the one with flip
 post-processing if that is measured too."""
 
 
@@ -172,7 +172,7 @@ def score_drives(
                     f"no pixel has a true depth between {min_depth_m:g} and {max_depth_m:g} m: "
                     "is its scan empty?"
                 )
-            prediction, flipped = predict(frame, scene, index)
+            prediction, flipped = predict(frame, drive, index)
         except AmbiguousPredictionError:
             raise  # no frame before it can be trusted either
         except (ValueError, OSError) as error:

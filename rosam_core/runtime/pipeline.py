@@ -9,9 +9,11 @@ import numpy as np
 
 from rosam_core.engines.base import DepthEngine
 from rosam_core.runtime.buffers import BufferPool
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.preprocess import RESIZE_MODES, Resize
+from rosam_core.runtime.rays import ray_slopes
 from rosam_core.runtime.scale import metric_scale, unseen_view
-from rosam_core.types import Camera, DepthPrediction, Float32, UInt8
+from rosam_core.types import Camera, DepthPrediction, Float32, Float64, UInt8
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,12 @@ OUTPUT_SIZES = ("input", "network")
 
 LEAST_FILLED = 0.6
 """Share of the network's input below which another size of it is proposed."""
+
+GROUND_STEP = 4
+"""The ground is looked for in every so many pixels of every so many rows of the network's map."""
+
+MOST_CAMERAS = 64
+"""What is known of so many cameras is kept: a zoom lens must not grow it for ever."""
 
 
 class DepthPipeline:
@@ -74,37 +82,51 @@ class DepthPipeline:
         self._pool = BufferPool()
         self._plans: dict[tuple[int, int], Resize] = {}
         self._warned: set[Camera] = set()
+        self._slopes: dict[tuple[Resize, Camera], Float64] = {}
         if not engine.card.is_metric:
             logger.warning(
-                "model %s gives relative depth, not metres: scale it before use", engine.card.name
+                "model %s gives relative depth, not metres: scale it before use, or state the "
+                "camera's height",
+                engine.card.name,
             )
 
-    def predict(self, image: UInt8, camera: Camera) -> DepthPrediction:
+    def predict(
+        self, image: UInt8, camera: Camera, mounting: Mounting | None = None
+    ) -> DepthPrediction:
         """Returns depth and confidence of one image.
 
         Args:
             image: uint8[H,W,3], RGB.
             camera: Its intrinsics, of the same size.
+            mounting: Of this camera: the ground gets the distance that its height gives.
 
         Raises:
             ValueError: The image is not uint8[H,W,3] or the camera is of another size.
         """
-        return self.predict_batch([image], [camera])[0]
+        return self.predict_batch([image], [camera], [mounting])[0]
 
     def predict_batch(
-        self, images: Sequence[UInt8], cameras: Sequence[Camera]
+        self,
+        images: Sequence[UInt8],
+        cameras: Sequence[Camera],
+        mountings: Sequence[Mounting | None] = (),
     ) -> list[DepthPrediction]:
         """Returns depth and confidence of several images in one run of the network.
 
         Args:
             images: uint8[H,W,3] each, RGB, of any sizes.
             cameras: Their intrinsics.
+            mountings: Of these cameras, where they are known; () = of none.
 
         Raises:
             ValueError: Lengths differ, or an image and its camera do not fit.
         """
-        if len(images) != len(cameras):
-            raise ValueError(f"got {len(images)} images but {len(cameras)} cameras")
+        mountings = mountings or [None] * len(images)
+        if not len(images) == len(cameras) == len(mountings):
+            raise ValueError(
+                f"got {len(images)} images but {len(cameras)} cameras and {len(mountings)} "
+                "mountings"
+            )
         if not images:
             return []
         card, count = self.engine.card, len(images)
@@ -121,7 +143,9 @@ class DepthPipeline:
         depths, confidences = self.engine.infer(batch)
         return [
             self._finish(*one)
-            for one in zip(depths, confidences, plans, cameras, network_cameras, strict=True)
+            for one in zip(
+                *(depths, confidences, plans, cameras, network_cameras, mountings), strict=True
+            )
         ]
 
     def _plan(self, image: UInt8) -> Resize:
@@ -160,6 +184,7 @@ class DepthPipeline:
         plan: Resize,
         camera: Camera,
         network_camera: Camera,
+        mounting: Mounting | None,
     ) -> DepthPrediction:
         """Returns the maps of one image by the rules above."""
         scale = metric_scale(network_camera, self.engine.card)
@@ -175,6 +200,8 @@ class DepthPipeline:
                 confidence = np.where(unknown, np.float32(0), confidence)
             if not (confidence.min() >= 0 and confidence.max() <= 1):
                 confidence = np.clip(np.nan_to_num(confidence, nan=0.0), 0, 1)
+            if mounting is not None:
+                inverse /= np.float32(self._factor(inverse, plan, network_camera, mounting))
             if self.output_size == "network":
                 size, write = (plan.network_height, plan.network_width), plan.blank_padding
             else:
@@ -191,10 +218,28 @@ class DepthPipeline:
             depth, confidence, network_camera if self.output_size == "network" else camera
         )
 
+    def _factor(
+        self, inverse: Float32, plan: Resize, network_camera: Camera, mounting: Mounting
+    ) -> float:
+        """Returns what a camera's mounting says about the scale of a network-size map."""
+        key = plan, network_camera
+        if key not in self._slopes:
+            rows, columns = np.mgrid[: plan.network_height, : plan.network_width]
+            pixels = np.full((*rows.shape, 2), np.nan)
+            pixels[plan.target.slices] = np.stack([columns, rows], 2)[plan.target.slices]
+            pixels = pixels[::GROUND_STEP, ::GROUND_STEP]
+            slopes, seen = np.full_like(pixels, np.nan), np.isfinite(pixels[..., 0])
+            slopes[seen] = ray_slopes(pixels[seen], network_camera)
+            if len(self._slopes) >= MOST_CAMERAS:
+                self._slopes.clear()
+            self._slopes[key] = slopes
+        map_seen = inverse[::GROUND_STEP, ::GROUND_STEP]
+        return mounting.factor(map_seen, self._slopes[key], self.engine.card.is_metric)
+
     def _warn_once(self, camera: Camera, network_camera: Camera) -> None:
         if camera in self._warned:
             return
-        if len(self._warned) < 64:  # a zoom lens must not grow this for ever
+        if len(self._warned) < MOST_CAMERAS:
             self._warned.add(camera)
             reason = unseen_view(network_camera, self.engine.card)
             if reason:
