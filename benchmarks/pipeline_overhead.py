@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from rosam_core.engines.base import DepthEngine
+from rosam_core.runtime.ground import Mounting
 from rosam_core.runtime.image_codec import decode_compressed, decode_image
 from rosam_core.runtime.pipeline import DepthPipeline
 from rosam_core.runtime.preprocess import Resize
@@ -71,6 +72,7 @@ def measure(engine: DepthEngine, width: int, height: int, runs: int) -> dict[str
     slot = np.zeros((card.input_height, card.input_width, 3), np.uint8)
     pipeline = DepthPipeline(engine)
     confident = DepthPipeline(engine, min_confidence=0.3)
+    mounting = Mounting(1.5)
     calls: dict[str, Callable[[], object]] = {
         "decode_rgb8_ms": lambda: decode_image("rgb8", width, height, 3 * width, False, raw),
         "decode_bgr8_ms": lambda: decode_image("bgr8", width, height, 3 * width, False, raw),
@@ -78,6 +80,7 @@ def measure(engine: DepthEngine, width: int, height: int, runs: int) -> dict[str
         "preprocess_ms": lambda: plan.apply(image, slot),
         "predict_ms": lambda: pipeline.predict(image, camera),
         "predict_min_confidence_ms": lambda: confident.predict(image, camera),
+        "predict_camera_height_ms": lambda: pipeline.predict(image, camera, mounting),
     }
     return {name: median_ms(call, runs) for name, call in calls.items()}
 

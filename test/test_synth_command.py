@@ -244,6 +244,7 @@ def test_every_option_reaches_the_recipe() -> None:
     words = ["--drives", "2", "--seed", "5", "--frames", "3", "--conditions", "night,fog"]
     words += ["--size", "96x64", "--fps", "4", "--fov", "70", "--png", "--lidar"]
     words += ["--supersample", "2", "--world", "cluttered"]
+    words += ["--camera-height", "0.4", "--camera-pitch", "12"]
     for seed, found in zip((5, 6), recipes(*words), strict=True):
         expected = DriveRecipe(
             seed=seed,
@@ -256,6 +257,8 @@ def test_every_option_reaches_the_recipe() -> None:
             lidar=True,
             supersample=2,
             world="cluttered",
+            camera_height_m=0.4,
+            camera_pitch_deg=12.0,
         )
         assert found == expected
     assert [found.world for found in recipes()] == ["any"]

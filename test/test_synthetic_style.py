@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 
 import numpy as np
 import pytest
@@ -110,6 +111,17 @@ def test_weather_is_heavier_in_target_worlds(seed):
     assert style.sensor(wet).noise == pytest.approx(1.6)
 
 
+def test_a_stated_mounting_changes_nothing_else():
+    usual = generate_world(3, 2)
+    low = generate_world(3, 2, camera_height_m=0.4, camera_pitch_deg=12.0)
+    assert low.mount == (0.4, math.radians(12), *usual.mount[2:])
+    assert low.camera == usual.camera
+    np.testing.assert_array_equal(low.path, usual.path)
+    T = low.camera_pose(0)
+    assert T[2, 3] == pytest.approx(0.4)
+    assert -math.degrees(math.asin(T[2, 2])) == pytest.approx(12, abs=0.3)  # the road shakes it
+
+
 def test_an_unknown_style_is_refused():
     with pytest.raises(ValueError, match="no world style 'moon': choose from any, source, target"):
         generate_world(1, 1, style="moon")
@@ -124,3 +136,5 @@ def test_a_folder_of_one_style_is_not_taken_for_another(tmp_path):
     plain.claim(tmp_path)
     with pytest.raises(ValueError, match="made with other options"):
         dataclasses.replace(plain, world="target").claim(tmp_path)
+    with pytest.raises(ValueError, match="made with other options"):
+        dataclasses.replace(plain, camera_height_m=0.4).claim(tmp_path)

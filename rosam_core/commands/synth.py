@@ -58,6 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="horizontal field of view in degrees (default: random, 40-110)",
     )
+    add(
+        "--camera-height",
+        type=_number(0.1, 20),
+        metavar="M",
+        help="of the camera above the road in metres (default: random, 0.9-1.95)",
+    )
+    add(
+        "--camera-pitch",
+        type=_number(-45, 45),
+        metavar="DEG",
+        help="how far down the camera looks in degrees (default: random, a few)",
+    )
     add("--png", action="store_true", help="store images losslessly instead of as JPEG")
     add("--lidar", action="store_true", help="simulate a 32-beam lidar")
     add(
@@ -139,6 +151,8 @@ def _recipes(args: argparse.Namespace) -> dict[Path, DriveRecipe]:
             args.lidar,
             args.supersample,
             args.world,
+            args.camera_height,
+            args.camera_pitch,
         )
     return recipes
 

@@ -26,6 +26,8 @@ class DriveRecipe:
         lidar: Whether to simulate the lidar.
         supersample: Render at this multiple of the size and average.
         world: Style of the world, one of `style.WORLD_STYLES`.
+        camera_height_m: Of the camera above the road, random if None.
+        camera_pitch_deg: How far down the camera looks, random if None.
     """
 
     seed: int
@@ -38,6 +40,8 @@ class DriveRecipe:
     lidar: bool = False
     supersample: int = 1
     world: str = "any"
+    camera_height_m: float | None = None
+    camera_pitch_deg: float | None = None
 
     def check(self, schedule: Sequence[str] | None = None) -> None:
         """Refuses what cannot be rendered.
@@ -74,8 +78,9 @@ class DriveRecipe:
             ValueError: It holds a drive of another recipe.
         """
         described = dataclasses.asdict(self)
-        if self.world == "any":  # as it was written before there were others
-            del described["world"]
+        # As it was written before there were others.
+        later = {"world": "any", "camera_height_m": None, "camera_pitch_deg": None}
+        described = {k: v for k, v in described.items() if k not in later or v != later[k]}
         if schedule is not None:
             described["schedule"] = list(schedule)
         text, mark = json.dumps(described), folder / "recipe.json"

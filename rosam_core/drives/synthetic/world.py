@@ -125,6 +125,8 @@ def generate_world(
     size: tuple[int, int] = (576, 320),
     fov_deg: float | None = None,
     style: str = "any",
+    camera_height_m: float | None = None,
+    camera_pitch_deg: float | None = None,
 ) -> World:
     """Lays out a street and everything on it.
 
@@ -135,6 +137,8 @@ def generate_world(
         size: Width and height of the images [px].
         fov_deg: Horizontal field of view; random, from 40 to 110 degrees in style "any", if None.
         style: Name of one of `WORLD_STYLES`.
+        camera_height_m: Of the camera above the road, random as the style has it if None.
+        camera_pitch_deg: How far down the camera looks, random if None.
 
     Raises:
         ValueError: A count, a rate or a size is not positive, or there is no such style.
@@ -159,6 +163,11 @@ def generate_world(
         math.radians(
             rng.normal(0, 1.5) if rng.random() < 0.6 or look.is_front else rng.uniform(-180, 180)
         ),
+    )
+    mount = (
+        mount[0] if camera_height_m is None else camera_height_m,
+        mount[1] if camera_pitch_deg is None else math.radians(camera_pitch_deg),
+        *mount[2:],
     )
     street_rng, speed_seed = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
     street = random_street(street_rng, frames / fps * 14, look.streets)

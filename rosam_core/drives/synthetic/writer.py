@@ -81,7 +81,9 @@ def _names(recipe: DriveRecipe, index: int, schedule: Sequence[str] | None) -> t
 
 def _world(recipe: DriveRecipe, size: tuple[int, int]) -> World:
     return generate_world(
-        recipe.seed, recipe.frames, recipe.fps, size, recipe.fov_deg, recipe.world
+        *(recipe.seed, recipe.frames, recipe.fps, size, recipe.fov_deg, recipe.world),
+        camera_height_m=recipe.camera_height_m,
+        camera_pitch_deg=recipe.camera_pitch_deg,
     )
 
 
