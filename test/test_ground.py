@@ -97,6 +97,7 @@ def test_an_image_without_ground_has_the_factor_of_late():
     second = mounting.factor(plane(3.0), SLOPES)  # its own ground counts, not the mean
     assert second == pytest.approx(1.0, rel=2e-3)
     assert mounting.factor(wall, SLOPES) == pytest.approx(first**0.9, rel=3e-3)
+    assert str(mounting) == "ground found in 2 of 5 images, depth times 1.78"
 
 
 @pytest.mark.parametrize("height", [0.0, -1.0, math.inf, math.nan])
@@ -192,6 +193,8 @@ def test_eval_needs_a_height_that_is_known(drive, tmp_path, capsys):
         (scores,) = json.loads(capsys.readouterr().out)["conditions"].values()
         found.append(scores["metric"]["abs_rel"])
     assert found[0] != found[1]
+    assert main([*arguments[:-1], *source, "--camera-height", "3"]) == 0
+    assert "by the camera's height: ground found in 1 of 1 images" in capsys.readouterr().out
 
 
 def test_a_ground_that_the_tiny_model_sees(tmp_path):

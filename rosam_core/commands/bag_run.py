@@ -173,6 +173,7 @@ class CameraJob:
             "bad_camera_infos": self.bad_infos,
             "finite": round(self.valid / self.pixels, 4) if self.pixels else None,
             "ms_per_frame": round(1e3 * self.seconds / self.done, 2) if self.done else None,
+            **({} if self.mounting is None else {"scale": str(self.mounting)}),
         }
 
 
@@ -332,6 +333,7 @@ def _print_report(report: dict[str, Any]) -> None:
                 f"{camera['topic']} -> {camera['depth_topic']}: {camera['frames']} frames, "
                 f"{camera['ms_per_frame']:.1f} ms each, {100 * camera['finite']:.1f} % of the "
                 f"depth finite, intrinsics: {camera['intrinsics']}"
+                + (f", {camera['scale']}" if "scale" in camera else "")
             )
         for reason, count in camera["skipped"].items():
             print(f"{camera['topic']}: {count} frames skipped: {reason}", file=sys.stderr)

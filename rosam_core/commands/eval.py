@@ -209,7 +209,10 @@ def run_score(args: argparse.Namespace) -> int:
             args.camera_height,
             args.camera_pitch,
         )
-        return _score(args, predict, card.name, about)
+        status = _score(args, predict, card.name, about)
+        if args.scale_by_height and args.json != "-":
+            print(f"scaled by the camera's height: {predict.ground_note}")
+        return status
     finally:
         engine.close()
 

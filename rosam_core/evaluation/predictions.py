@@ -72,6 +72,14 @@ class ModelPredictions:
             return predict_with_flip(self.pipeline, frame.image, frame.camera, mounting)
         return self.pipeline.predict(frame.image, frame.camera, mounting), None
 
+    @property
+    def ground_note(self) -> str:
+        """In how many predictions ground was found, of those that asked for it."""
+        found = sum(mounting.with_ground for mounting in self._mountings.values())
+        return (
+            f"ground found in {found} of {sum(m.images for m in self._mountings.values())} images"
+        )
+
     def _mounting(self, frame: Frame, drive: Drive, index: int) -> Mounting:
         height = self.camera_height_m
         if height is None and (height := drive.camera_height(index)) is None:

@@ -119,6 +119,8 @@ class Mounting:
         pitch_deg: How far down it looks [degrees].
         ground: The ground of the newest image, None if none was found.
         last_factor: What the depth of that image was multiplied by.
+        images: How many there have been.
+        with_ground: In how many of them ground was found.
     """
 
     def __init__(self, height_m: float, pitch_deg: float = 0.0) -> None:
@@ -141,6 +143,7 @@ class Mounting:
         self.height_m, self.pitch_deg = height_m, pitch_deg
         self.ground: Ground | None = None
         self.last_factor = 1.0
+        self.images = self.with_ground = 0
         self._usual: float | None = None  # logarithm of the factor
 
     def factor(self, inverse_depth: Float32, slopes: Float64, is_metric: bool = True) -> float:
@@ -156,8 +159,17 @@ class Mounting:
             Of this image's ground, or where there is none what it has been of late; 1 before.
         """
         self.ground = find_ground(inverse_depth, slopes, self.pitch_deg)
+        self.images += 1
+        self.with_ground += self.ground is not None
         self.last_factor = math.exp(self._log_factor(self.ground, is_metric))
         return self.last_factor
+
+    def __str__(self) -> str:
+        """Says in how many images ground was found, and the usual factor of late."""
+        factor = math.exp(self._usual or 0.0)
+        return (
+            f"ground found in {self.with_ground} of {self.images} images, depth times {factor:.2f}"
+        )
 
     def _log_factor(self, ground: Ground | None, is_metric: bool) -> float:
         if ground is None:
