@@ -63,6 +63,36 @@ def test_an_object_of_its_own_is_no_outlier():
     assert mask[hill > 0.5].mean() > 0.8
 
 
+def road():
+    """A level road that narrows towards the horizon: inverse depth and its region."""
+    rows = torch.arange(1, 65, dtype=torch.float64)[None, None, :, None]
+    columns = torch.arange(-48, 48, dtype=torch.float64)[None, None, None]
+    return (0.25 / 64 * rows).expand(1, 1, 64, 96), (columns.abs() < 0.75 * rows).long()
+
+
+def test_the_far_end_of_a_road_is_no_outlier_of_its_plane():
+    """Most of its pixels are near, so the mean of the region is: the paper's mask doubts the rest."""
+    depth, regions = road()
+    at_the_end = depth[0, 0, 1, 0], (0, 0, 1, 48)
+    paper = regional_depth(depth, regions, 2)
+    assert paper.outlier_mask[at_the_end[1]] < 0.3
+    assert regional_likelihood(depth, paper)[at_the_end[1]] > 4  # and the right depth costs much
+    ours = regional_depth(depth, regions, 2, surface="plane")
+    torch.testing.assert_close(ours.mean[regions > 0], depth[regions > 0], rtol=0.01, atol=0)
+    assert ours.outlier_mask.min() > 0.9
+
+
+def test_an_outlier_of_a_plane_is_drawn_to_the_plane():
+    depth, regions = road()
+    reflection = torch.zeros_like(depth)
+    reflection[..., 40:46, 40:46] = 0.06
+    ours = regional_depth(depth + reflection, regions, 2, surface="plane")
+    assert ours.outlier_mask[reflection > 0].max() < 0.1
+    assert ours.outlier_mask[reflection == 0].min() > 0.9
+    assert regional_likelihood(depth, ours).max() < 0.05
+    assert regional_likelihood(depth + reflection, ours)[reflection > 0].min() > 4
+
+
 def test_the_mask_does_not_depend_on_the_unit_of_depth():
     inverse_depth, hill = smooth_bump()
     regions = torch.ones_like(hill).long()

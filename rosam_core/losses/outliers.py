@@ -11,7 +11,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from rosam_core.losses.regions import region_statistics, spread
+from rosam_core.losses.planes import plane_depth
+from rosam_core.losses.regions import region_mean, region_statistics, spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class RegionalDepth:
     """What the teacher says about each pixel's region; carries no gradient.
 
     Attributes:
-        mean: float[b,1,h,w], mu_i of the pixel's region [1/m].
+        mean: float[b,1,h,w], mu_i of the pixel's region, or its plane at the pixel [1/m].
         std: float[b,1,h,w], sigma_i, never below its floor [1/m].
         outlier_mask: float[b,1,h,w] in [0, 1], M_out: near 0 on outliers, near 1 elsewhere, 1
             where no region is assigned.
@@ -39,6 +40,7 @@ def regional_depth(
     softness: float = 0.1,
     relative_floor: float = 0.01,
     floor: float = 1e-4,
+    surface: str = "mean",
 ) -> RegionalDepth:
     """Returns mean, deviation and M_out = 1 - S_kappa(S(delta - tau)) of a teacher's depth.
 
@@ -56,11 +58,18 @@ def regional_depth(
         softness: kappa.
         relative_floor: Least sigma_i, as a share of mu_i: a wall without noise has no outliers.
         floor: Least sigma_i [1/m].
+        surface: What a region is: at one depth (`mean`, the paper's), or a `plane`, ours: of a
+            road the mean calls the near end an outlier, and draws it away.
     """
     inverse_depth = inverse_depth.detach()
-    found = region_statistics(inverse_depth, regions, n)
-    mean = spread(found.mean, regions)
-    std = torch.maximum(spread(found.std, regions), relative_floor * mean).clamp(min=floor)
+    if surface == "plane":
+        mean = plane_depth(inverse_depth, regions, n)
+        square, _ = region_mean((inverse_depth - mean) ** 2, regions, n)
+        std = spread(square.sqrt(), regions)
+    else:
+        found = region_statistics(inverse_depth, regions, n)
+        mean, std = spread(found.mean, regions), spread(found.std, regions)
+    std = torch.maximum(std, relative_floor * mean).clamp(min=floor)
     delta = (inverse_depth - mean).abs() / std
     tau = threshold + threshold_slope * std / mean.clamp(min=floor)
     outlier = torch.sigmoid((torch.sigmoid(delta - tau) - 0.5) / softness)

@@ -83,6 +83,35 @@ def _coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
     return u.expand_as(like), v.expand_as(like)
 
 
+def plane_depth(
+    inverse_depth: Tensor,
+    regions: Tensor,
+    n: int,
+    reach: float = 1.0,
+    coefficients: Tensor | None = None,
+) -> Tensor:
+    """Returns the plane of its region at each pixel, within the depths of the region.
+
+    Args:
+        inverse_depth: float[b,1,h,w], of the teacher, finite, > 0 [1/m]; no gradient flows.
+        regions: int64[b,1,h,w], ids in [0, n).
+        n: Number of ids, 0 included.
+        reach: A plane is cut off where it leaves the depths of its region by this factor.
+        coefficients: `plane_coefficients` of these, where they are known already.
+
+    Returns:
+        float[b,1,h,w] [1/m], > 0.
+    """
+    d = inverse_depth.detach()
+    if coefficients is None:
+        coefficients = plane_coefficients(d, regions, n)
+    plane = planes_at(coefficients, regions).to(d.dtype)
+    index = regions.flatten(2)
+    least = d.new_full((*d.shape[:2], n), torch.inf).scatter_reduce(2, index, d.flatten(2), "amin")
+    most = d.new_zeros((*d.shape[:2], n)).scatter_reduce(2, index, d.flatten(2), "amax")
+    return plane.clamp(spread(least, regions) / reach, spread(most, regions) * reach)
+
+
 def planar_depth(
     inverse_depth: Tensor,
     regions: Tensor,
@@ -106,13 +135,7 @@ def planar_depth(
         coefficients: `plane_coefficients` of these, where they are known already.
     """
     d = inverse_depth.detach()
-    if coefficients is None:
-        coefficients = plane_coefficients(d, regions, n)
-    plane = planes_at(coefficients, regions).to(d.dtype)
-    index = regions.flatten(2)
-    least = d.new_full((*d.shape[:2], n), torch.inf).scatter_reduce(2, index, d.flatten(2), "amin")
-    most = d.new_zeros((*d.shape[:2], n)).scatter_reduce(2, index, d.flatten(2), "amax")
-    plane = plane.clamp(spread(least, regions) / reach, spread(most, regions) * reach)
+    plane = plane_depth(d, regions, n, reach, coefficients)
     error = region_mean((plane - d).abs() / d, regions, n)[0]
     share = torch.exp(-((spread(error, regions) / tolerance) ** 2))
     return torch.where(regions > 0, d * (plane / d) ** share, d)

@@ -47,6 +47,7 @@ class RosamOptions(AdaptationOptions):
     outlier_threshold: float = 2.0  # tau_0
     outlier_slope: float = 1.0  # lambda
     outlier_softness: float = 0.1  # kappa
+    region_surface: str = "mean"  # what M_out and L_rgl take a region for | plane, ours
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
     reliability_of: str = "teacher"  # whose depth it is of: what teaches | the student's
     reliability_beta: float = 1.0
@@ -66,6 +67,7 @@ class RosamOptions(AdaptationOptions):
             )
         for name, known in (
             ("contrast_on", ("features", "depth")),
+            ("region_surface", ("mean", "plane")),
             ("reliability", ("region", "pixel", "none")),
             ("reliability_of", ("teacher", "student")),
             ("smoothness", ("none", "image", "region")),
@@ -134,6 +136,7 @@ class RosamDepth(RealAdaptation):
                 self.options.outlier_threshold,
                 self.options.outlier_slope,
                 self.options.outlier_softness,
+                surface=self.options.region_surface,
             )
         if regional is not None and self.options.outlier_mask:
             weight, trust = weight * regional.outlier_mask, trust * regional.outlier_mask
