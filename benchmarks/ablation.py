@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -303,9 +304,13 @@ def main() -> None:
     torch.set_num_threads(1)
     benchmark = Benchmark(args)
     if not args.table:
+        # A kill of this process alone must not leave its children to train on.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             benchmark.work(args.jobs)
         except KeyboardInterrupt:
+            benchmark.stop()
             raise SystemExit("stopped; the same command resumes") from None
     write_results(benchmark.plan, benchmark.rows_done(), args.out, args.results)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +264,36 @@ def test_the_table_has_a_line_for_every_ablation_that_was_run():
 def test_an_unknown_ablation_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no such ablation: most"):
         benchmark(tmp_path, only=["most"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_benchmark_leaves_no_process_behind(tmp_path, number):
+    """Whatever the shell that started it has made of its signals, and a kill of it alone."""
+
+    def left() -> list[str]:
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:  # it has ended
+                continue
+            if f"--out {tmp_path}" in words:
+                lines.append(words)
+        return lines
+
+    command = [sys.executable, ROOT / "benchmarks/ablation.py", "--out", tmp_path, "--jobs", "1"]
+    process = subprocess.Popen(
+        [*command, "--rows", tmp_path / "rows"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as with `nohup ... &`
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "stills").is_dir() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(left()) >= 2
+    process.send_signal(number)
+    assert b"stopped; the same command resumes" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    while left() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left()

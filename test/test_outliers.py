@@ -71,7 +71,7 @@ def road():
 
 
 def test_the_far_end_of_a_road_is_no_outlier_of_its_plane():
-    """Most of its pixels are near, so the mean of the region is: the paper's mask doubts the rest."""
+    """Most of its pixels are near, and so is their mean: the paper's mask doubts the rest."""
     depth, regions = road()
     at_the_end = depth[0, 0, 1, 0], (0, 0, 1, 48)
     paper = regional_depth(depth, regions, 2)
