@@ -81,11 +81,12 @@ def test_values_that_are_ours_are_options(monkeypatch):
     monkeypatch.setattr(f"{module}.region_reliability", reliable)
     monkeypatch.setattr(f"{module}.neighbour_error", seen_well)
     values = {"outlier_threshold": 3.0, "outlier_slope": 0.5, "outlier_softness": 0.2}
+    values |= {"outlier_floor": 0.05}
     values |= {"region_surface": "plane", "reliability_beta": 2.0, "reliability_floor": 0.3}
     for judged, depth in (("teacher", 10.0), ("student", 5.0)):
         given = {"outlier_mask": True, "reliability": "region", "reliability_of": judged}
         RosamDepth(Even(5.0), Even(10.0), None, plain(**given, **values), 20.0).losses(batch(1), 0)
-        assert asked["outliers"] == (3.0, 0.5, 0.2, "plane")
+        assert asked["outliers"] == (3.0, 0.5, 0.2, 0.05, "plane")
         assert asked["reliability"] == (2.0, 0.3)
         torch.testing.assert_close(asked["depth"], torch.full_like(asked["depth"], depth))
 

@@ -47,6 +47,7 @@ class RosamOptions(AdaptationOptions):
     outlier_threshold: float = 2.0  # tau_0
     outlier_slope: float = 1.0  # lambda
     outlier_softness: float = 0.1  # kappa
+    outlier_floor: float = 0.01  # least sigma_i over mu_i
     region_surface: str = "mean"  # what M_out and L_rgl take a region for | plane, ours
     reliability: str = "region"  # region (ORE) | pixel, an ablation | none
     reliability_of: str = "teacher"  # whose depth it is of: what teaches | the student's
@@ -136,6 +137,7 @@ class RosamDepth(RealAdaptation):
                 self.options.outlier_threshold,
                 self.options.outlier_slope,
                 self.options.outlier_softness,
+                self.options.outlier_floor,
                 surface=self.options.region_surface,
             )
         if regional is not None and self.options.outlier_mask:
