@@ -216,3 +216,20 @@ def test_images_of_a_batch_do_not_see_each_other_and_no_gradient_flows(
     torch.testing.assert_close(both[:1], found(inverse, regions))
     torch.testing.assert_close(both[1:], found(other, mirrored))
     assert not found(inverse.clone().requires_grad_(), regions).requires_grad
+
+
+def test_a_car_stands_on_its_wheels(street: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Under its bumper one sees the road behind the wheels."""
+    inverse, regions = street
+    regions = regions.clone()
+    regions[..., 31:34, 23:33] = ROAD  # of 16 columns, 6 are wheels
+    rows = torch.arange(H, dtype=torch.float32).view(H, 1).expand(1, 1, H, W)
+    inverse = torch.where(regions == ROAD, road_at(rows), inverse)
+    wheels, bumper = road_at(33.5), road_at(30.5)
+    labels = [
+        standing_depth(inverse, regions, 5, K, doubt=0.0, overhang=o) for o in (0.5, 0.8, 0.95)
+    ]
+    at = [float(label[0, 0, 20:30, 20:36].mean()) for label in labels]
+    assert at[0] < 0.5 * (wheels + bumper)  # most of the edges are the bumper's
+    assert at[0] < at[1] < at[2] < wheels * 1.01
+    assert at[2] > 0.75 * wheels + 0.25 * bumper

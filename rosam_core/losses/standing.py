@@ -120,6 +120,7 @@ def standing_depth(
     tuning: float = 1.5,
     flatness: float = 1.5e-3,
     doubt: float = 8.0,
+    overhang: float = 0.5,
 ) -> Tensor:
     """Returns a teacher's inverse depth with objects where they stand, float[b,1,h,w].
 
@@ -143,6 +144,9 @@ def standing_depth(
         tuning: A residual of so many deviations weighs half.
         flatness: Ridge on the slope, columns from -1 to 1: what is narrow is at one depth.
         doubt: How many rows a mask may be wrong, over the teacher's relative error; 0: none.
+        overhang: Weight, in (0, 1), of edges whose ground is nearer than the line, the others have
+            the rest. A bumper hangs over the road, and the ground that is seen below it is
+            farther away: only wheels touch it. 0.5 asks all edges alike.
     """
     planes = plane_coefficients(inverse_depth, regions, n)
     label = planar_depth(inverse_depth, regions, n, tolerance, coefficients=planes)
@@ -165,7 +169,8 @@ def standing_depth(
         residual = (below - line).abs()
         sigma = 1.25 * (residual * touches).sum(2, keepdim=True)
         sigma = (sigma / touches.sum(2, keepdim=True).clamp(min=1)).clamp(min=1e-5)
-        weight = touches / (1 + (residual / (tuning * sigma)) ** 2)
+        side = torch.where(below > line, overhang, 1 - overhang)
+        weight = touches * side / (1 + (residual / (tuning * sigma)) ** 2)
     least = below.masked_fill(~touches, torch.inf).amin(2, keepdim=True)
     most = below.masked_fill(~touches, 0).amax(2, keepdim=True)
     line = torch.where(stands[..., None], torch.minimum(torch.maximum(line, least), most), 0)

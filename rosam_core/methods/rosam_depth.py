@@ -55,6 +55,7 @@ class RosamOptions(AdaptationOptions):
     reliability_floor: float = 0.1  # eps
     reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
     label: str = "teacher"  # ours: planar (planes of regions) | standing (and feet on the ground)
+    label_overhang: float = 0.5  # of standing labels: weight of the nearer edges of a foot
     known_height: bool = False  # ours: labels at the scale that the camera's height gives
     label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
@@ -65,6 +66,11 @@ class RosamOptions(AdaptationOptions):
         if self.reliability_scale < 1:
             raise ValueError(
                 f"rosam_depth.reliability_scale must be at least 1, got {self.reliability_scale}"
+            )
+        if not 0 < self.label_overhang < 1:
+            raise ValueError(
+                "rosam_depth.label_overhang must be between 0 and 1, exclusive, got "
+                f"{self.label_overhang}"
             )
         for name, known in (
             ("contrast_on", ("features", "depth")),
@@ -124,7 +130,10 @@ class RosamDepth(RealAdaptation):
         if self.options.label == "planar":
             label = planar_depth(inverse, regions, n, tolerance)
         elif self.options.label == "standing":
-            label = standing_depth(inverse, regions, n, batch["K"], tolerance)
+            label = standing_depth(
+                *(inverse, regions, n, batch["K"], tolerance),
+                overhang=self.options.label_overhang,
+            )
         judged = inverse if label is None else label  # what will teach
         regional = None
         if self.options.outlier_mask or self.options.likelihood_weight:
