@@ -108,3 +108,18 @@ def test_the_height_of_the_camera_gives_labels_their_scale(monkeypatch):
         found = terms["distil_0"].map
         torch.testing.assert_close(found, torch.full_like(found, 1.0))
         assert asked["height"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("day", "factor"), [(10.0, 1.0), (10.5, 1.0), (11.5, 2**0.5), (15.0, 2.0)]
+)
+def test_where_the_day_network_agrees_the_teacher_teaches(monkeypatch, day, factor):
+    """Apart by 0, 5, 15 and 50 %; labels begin at 10 % and are all there is at 20 %."""
+    module = "rosam_core.methods.rosam_depth"
+    monkeypatch.setattr(f"{module}.standing_depth", lambda inverse, *_, overhang: 2 * inverse)
+    options = plain(label="standing", label_disagreement=0.1)
+    method = RosamDepth(Even(10.0), Even(10.0), Even(day), options, 20.0)
+    inverse = torch.full((1, 1, 4, 4), 0.1)
+    by_day = torch.full((1, 1, 4, 4), 1 / day)
+    label = method.judge(batch(1), inverse, by_day, inverse).inverse
+    torch.testing.assert_close(label, torch.full_like(label, 0.1 * factor))

@@ -56,6 +56,7 @@ class RosamOptions(AdaptationOptions):
     reliability_scale: int = 2  # judge pictures this many times smaller; the paper's is 1
     label: str = "teacher"  # ours: planar (planes of regions) | standing (and feet on the ground)
     label_overhang: float = 0.5  # of standing labels: weight of the nearer edges of a foot
+    label_disagreement: float = 0.0  # of teacher and day network: where planes begin to teach
     known_height: bool = False  # ours: labels at the scale that the camera's height gives
     label_tolerance: float = 0.4  # how far from its plane a region may be to be drawn, relative
     smoothness: str = "none"  # none | image | region, the alternatives to L_rgl
@@ -123,6 +124,7 @@ class RosamDepth(RealAdaptation):
         weight, trust, regions = before.weight, before.trust, batch["regions"]
         n = number_of_ids(regions)  # device-to-host sync, once a step
         label, tolerance = None, self.options.label_tolerance
+        teacher = inverse
         if self.options.known_height:
             height = batch["camera_height"] / metres_per_unit(batch, self.canonical_focal_px)
             scale = ground_scale(inverse, regions, n, batch["K"], height)
@@ -134,6 +136,11 @@ class RosamDepth(RealAdaptation):
                 *(inverse, regions, n, batch["K"], tolerance),
                 overhang=self.options.label_overhang,
             )
+        if label is not None and self.options.label_disagreement and day is not None:
+            # Of one image: by day the teacher is right about things, at night it is not.
+            apart = (1 - teacher / day).abs().mean((1, 2, 3), keepdim=True)
+            share = (apart / self.options.label_disagreement - 1).clamp(0, 1)
+            label = inverse * (label / inverse) ** share
         judged = inverse if label is None else label  # what will teach
         regional = None
         if self.options.outlier_mask or self.options.likelihood_weight:
