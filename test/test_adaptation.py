@@ -267,7 +267,7 @@ def test_standing_labels_teach_the_ground_at_the_foot(monkeypatch):
     """What the method hands over, and that it is what is taught."""
     asked = {}
 
-    def half_as_far(inverse, regions, n, K, tolerance):
+    def half_as_far(inverse, regions, n, K, tolerance, overhang):
         asked.update(regions=regions, n=n, K=K, tolerance=tolerance)
         return inverse * 2
 
@@ -290,7 +290,7 @@ def test_weights_judge_the_label_that_teaches(monkeypatch):
         teacher.log_depth[..., 8, 20] = math.log(2.0)
     module = "rosam_core.methods.rosam_depth"
     monkeypatch.setattr(
-        f"{module}.standing_depth", lambda inverse, *_: torch.full_like(inverse, 1 / 8)
+        f"{module}.standing_depth", lambda inverse, *_, overhang: torch.full_like(inverse, 1 / 8)
     )
 
     def seen_well(batch, depth, T_source_target, scale):

@@ -62,7 +62,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, capsys, bag, model, monkey
     write_camera_bag(tmp_path / "in.mcap")
     predict, calls = bag_run.DepthPipeline.predict, []
 
-    def interrupted(self, image, camera):
+    def interrupted(self, image, camera, mounting=None):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
