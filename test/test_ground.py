@@ -193,7 +193,8 @@ def test_eval_needs_a_height_that_is_known(drive, tmp_path, capsys):
         (scores,) = json.loads(capsys.readouterr().out)["conditions"].values()
         found.append(scores["metric"]["abs_rel"])
     assert found[0] != found[1]
-    assert main([*arguments[:-1], *source, "--camera-height", "3"]) == 0
+    page = ("--flip", "--report", str(tmp_path / "page.html"))  # show the frame again
+    assert main([*arguments[:-1], *source, *page, "--camera-height", "3"]) == 0
     assert "by the camera's height: ground found in 1 of 1 images" in capsys.readouterr().out
 
 

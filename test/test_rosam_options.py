@@ -123,3 +123,17 @@ def test_where_the_day_network_agrees_the_teacher_teaches(monkeypatch, day, fact
     by_day = torch.full((1, 1, 4, 4), 1 / day)
     label = method.judge(batch(1), inverse, by_day, inverse).inverse
     torch.testing.assert_close(label, torch.full_like(label, 0.1 * factor))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"label_disagreement": -0.1}, "label_disagreement must not be negative, got -0.1"),
+        ({"label_overhang": 1.0}, "label_overhang must be between 0 and 1, exclusive, got 1.0"),
+        ({"region_surface": "ball"}, "region_surface is 'ball', expected mean or plane"),
+        ({"label": "standing", "label_disagreement": 0.1}, "needs a day network"),
+    ],
+)
+def test_labels_that_cannot_be_made_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        RosamDepth(Even(10.0), Even(10.0), None, plain(**wrong), 20.0)

@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rosam_core.commands.drive_options import add_bag_arguments, add_view_arguments
-from rosam_core.commands.eval import add_pitch_argument, add_score_arguments, run_score
+from rosam_core.commands.drive_options import (
+    add_bag_arguments,
+    add_pitch_argument,
+    add_view_arguments,
+)
+from rosam_core.commands.eval import add_score_arguments, run_score
 
 if TYPE_CHECKING:
     from rosam_core.drives.bag_cameras import CameraTopic

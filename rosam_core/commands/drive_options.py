@@ -30,6 +30,22 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pitch_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--camera-pitch`, which goes with the camera's height.
+
+    Args:
+        parser: Of the command.
+    """
+    parser.add_argument(
+        "--camera-pitch",
+        type=float,
+        default=0.0,
+        metavar="DEG",
+        help="about how far down the camera looks, to find the ground by: 10 degrees more or less "
+        "are found (default: 0)",
+    )
+
+
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--kind` and what only some kinds of drives need.
 

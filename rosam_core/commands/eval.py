@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rosam_core.commands.drive_options import (
+    add_pitch_argument,
     add_source_arguments,
     add_view_arguments,
     drive_options,
@@ -134,18 +135,6 @@ def add_score_arguments(parser: argparse.ArgumentParser) -> None:
         const="-",
         metavar="FILE",
         help="write the figures, of every frame too, to this file, or print them as JSON",
-    )
-
-
-def add_pitch_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--camera-pitch`, which goes with the camera's height."""
-    parser.add_argument(
-        "--camera-pitch",
-        type=float,
-        default=0.0,
-        metavar="DEG",
-        help="about how far down the camera looks, to find the ground by: 10 degrees more or less "
-        "are found (default: 0)",
     )
 
 

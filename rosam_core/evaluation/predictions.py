@@ -58,6 +58,7 @@ class ModelPredictions:
         self.pipeline, self.flip, self.by_height = pipeline, flip, by_height
         self.camera_height_m, self.camera_pitch_deg = camera_height_m, camera_pitch_deg
         self._mountings: dict[tuple[Drive, str, str], Mounting] = {}
+        self._has_ground: dict[tuple[Drive, int], bool] = {}
 
     def __call__(
         self, frame: Frame, drive: Drive, index: int
@@ -68,16 +69,20 @@ class ModelPredictions:
             ValueError: The camera's height is needed and not known.
         """
         mounting = self._mounting(frame, drive, index) if self.by_height else None
+        both: tuple[DepthPrediction, DepthPrediction | None]
         if self.flip:
-            return predict_with_flip(self.pipeline, frame.image, frame.camera, mounting)
-        return self.pipeline.predict(frame.image, frame.camera, mounting), None
+            both = predict_with_flip(self.pipeline, frame.image, frame.camera, mounting)
+        else:
+            both = self.pipeline.predict(frame.image, frame.camera, mounting), None
+        if mounting is not None:  # a report shows some frames a second time
+            self._has_ground[drive, index] = mounting.ground is not None
+        return both
 
     @property
     def ground_note(self) -> str:
-        """In how many predictions ground was found, of those that asked for it."""
-        found = sum(mounting.with_ground for mounting in self._mountings.values())
+        """In how many images ground was found, each counted once."""
         return (
-            f"ground found in {found} of {sum(m.images for m in self._mountings.values())} images"
+            f"ground found in {sum(self._has_ground.values())} of {len(self._has_ground)} images"
         )
 
     def _mounting(self, frame: Frame, drive: Drive, index: int) -> Mounting:

@@ -73,6 +73,11 @@ class RosamOptions(AdaptationOptions):
                 "rosam_depth.label_overhang must be between 0 and 1, exclusive, got "
                 f"{self.label_overhang}"
             )
+        if not self.label_disagreement >= 0:
+            raise ValueError(
+                "rosam_depth.label_disagreement must not be negative, got "
+                f"{self.label_disagreement}"
+            )
         for name, known in (
             ("contrast_on", ("features", "depth")),
             ("region_surface", ("mean", "plane")),
@@ -114,6 +119,8 @@ class RosamDepth(RealAdaptation):
         canonical_focal_px: float,
     ) -> None:
         super().__init__(student, teacher, day, options)
+        if options.label_disagreement and day is None:
+            raise ValueError("rosam_depth.label_disagreement needs a day network: rosam_depth.day")
         self.canonical_focal_px = canonical_focal_px
 
     def judge(

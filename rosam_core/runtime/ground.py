@@ -88,6 +88,8 @@ def find_ground(inverse_depth: Float32, slopes: Float64, pitch_deg: float = 0.0)
     normal, width = first, 4 * CLOSE
     for _ in range(ROUNDS):
         off = np.abs(rays @ normal / d - 1)
+        # Between relative errors (d**2), which the horizon rules, and absolute ones, which the
+        # nearest rows do.
         weight = np.where(off < 2 * width, 1 / (1 + (off / width) ** 2) ** 2, 0.0) / d**1.5
         moments = rays.T @ (rays * weight[:, None])
         # A narrow strip of ground says little about the tilt: then it stays as stated.
