@@ -54,6 +54,15 @@ def test_what_stands_on_the_ground_does_not_raise_it():
     assert found.height == pytest.approx(1.5, rel=0.02)
 
 
+def test_the_ground_is_the_lowest_of_what_is_level():
+    """A table, or a long bonnet, fills more of the image than the floor below it."""
+    d = plane(1.5)
+    d[30:] = plane(0.5)[30:]
+    found = find_ground(d, SLOPES)
+    assert found.height == pytest.approx(1.5, rel=0.02)
+    assert found.share < 0.5
+
+
 def test_what_is_not_known_is_not_asked():
     d, slopes = plane(1.5), SLOPES.copy()
     d[30:40, 10:30] = np.nan
