@@ -133,19 +133,20 @@ def test_the_pipeline_puts_the_ground_where_it_is(lens, is_metric):
     card = dataclasses.replace(
         CARD, input_width=160, input_height=128, training_focal_px=160.0, is_metric=is_metric
     )
-    camera = Camera(160.0, 160.0, 79.5, 47.5, 160, 96, **lens)
-    # What the network says in its whole input, with nonsense in the borders above and below.
-    points = np.stack(np.meshgrid(np.arange(160.0), np.arange(96.0)), 2).reshape(-1, 1, 2)
+    camera = Camera(160.0, 160.0, 79.5, 17.5, 160, 64, **lens)
+    # What the network says in its whole input, with a deeper ground in the border below.
+    points = np.stack(np.meshgrid(np.arange(160.0), np.arange(64.0)), 2).reshape(-1, 1, 2)
     if camera.distortion_model == "equidistant":
         rays = cv2.fisheye.undistortPoints(points, camera.K, np.array(camera.distortion))
     else:
         rays = cv2.undistortPoints(points, camera.K, np.array(camera.distortion or [0.0] * 5))
-    truth = 1 / plane(1.2, slopes=rays.reshape(96, 160, 2), farthest=60.0)
+    truth = 1 / plane(1.2, slopes=rays.reshape(64, 160, 2), farthest=60.0)
     depth = np.full((128, 160), 0.3)
-    depth[16:112] = 1.25 * truth
+    depth[96:] = 4.0 / ((np.arange(96, 128) - 49.5) / 160)[:, None]
+    depth[32:96] = 1.25 * truth
     engine = FixedEngine(depth, np.full((128, 160), 0.9), card)
     mounting = Mounting(1.2)
-    image = np.zeros((96, 160, 3), np.uint8)
+    image = np.zeros((64, 160, 3), np.uint8)
     pipeline = DepthPipeline(engine, max_depth_m=math.inf)
     plain = pipeline.predict(image, camera).depth
     got = pipeline.predict(image, camera, mounting).depth
