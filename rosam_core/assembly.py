@@ -88,7 +88,9 @@ def _warn_of_unread(recipe: Recipe) -> None:
 def licence(recipe: Recipe) -> str:
     """Returns the SPDX expression of what the recipe trains: ours, or those it starts from."""
     sources = [recipe.model.init]
-    if recipe.method not in ("supervised", "self_supervised"):
+    if recipe.method == "self_supervised":
+        sources += [recipe.self_supervised.anchor]
+    elif recipe.method != "supervised":
         sources += [_adaptation(recipe).teacher, _adaptation(recipe).day]
     found = {student_facts(path).licence for path in sources if path} - {LICENCE}
     return " AND ".join(sorted(found)) or LICENCE
@@ -189,7 +191,9 @@ def create_method(
     if recipe.method == "supervised":
         return Supervised(student, recipe.supervised)
     if recipe.method == "self_supervised":
-        return SelfSupervised(student, trained.get("pose"), recipe.self_supervised, focal)
+        own = recipe.self_supervised
+        anchor = _frozen(recipe, own.anchor, "anchor", device) if own.anchor else None
+        return SelfSupervised(student, trained.get("pose"), own, focal, anchor).to(device)
     options = _adaptation(recipe)
     teacher = _frozen(recipe, options.teacher, "teacher", device)
     if recipe.method == "synthetic_adaptation":

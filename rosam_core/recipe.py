@@ -172,6 +172,7 @@ MOVABLE = (
     "data.val_split",
     "data.workers",
     "data.video.regions",
+    "self_supervised.anchor",
     "adaptation.teacher",
     "adaptation.day",
     "rosam_depth.teacher",

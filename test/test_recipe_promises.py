@@ -185,6 +185,9 @@ def test_licence_and_origin_follow_the_weights(drives, taught, tmp_path):
     train(baseline(drives, foreign), tmp_path / "a")
     given = ["train.steps=1", f"model.init={foreign}"]
     train(recipe_of("pretrain_synthetic", drives, *given), tmp_path / "b")
+    given = ["train.steps=1", f"self_supervised.anchor={foreign}"]
+    train(recipe_of("self_supervised", drives, *given, "model.name=light"), tmp_path / "c")
+    assert load_student(tmp_path / "c/last.pt").licence == "CC-BY-NC-SA-4.0"
     for name, words in (("a", "train, by real_adaptation"), ("b", "synthetic drives of `rosam")):
         found = load_student(tmp_path / name / "last.pt")
         assert found.licence == "CC-BY-NC-SA-4.0"

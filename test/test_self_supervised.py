@@ -280,6 +280,63 @@ def test_mixed_motion_takes_poses_where_there_are_any_and_the_network_elsewhere(
     assert terms["velocity"].counted.tolist() == [True, True, False, False]
 
 
+class Shown(nn.Module):
+    """Has one depth left of the middle and another right of it, wherever it is trained."""
+
+    def __init__(self, left_m, right_m):
+        super().__init__()
+        log_depth = torch.full((1, 1, H, W), math.log(left_m))
+        log_depth[..., W // 2 :] = math.log(right_m)
+        self.log_depth = nn.Parameter(log_depth)
+
+    def forward(self, images):
+        self.shown = images
+        log_depth = self.log_depth.expand(len(images), 1, H, W)
+        scales = [(x, torch.zeros_like(x)) for x in (log_depth, log_depth[..., ::2, ::2])]
+        return {"inverse_depth": torch.exp(-log_depth), "scales": scales}
+
+
+def kept(student, anchor, **options):
+    """The terms of an anchor, by the distance at which depths are compared."""
+    given = SelfSupervisedOptions(motion="recorded", anchor="there", **options)
+    trained = SelfSupervised(student, None, given, FOCAL, anchor)
+    terms = trained.losses(batch_of_a_wall(1), 0)
+    return {name: term for name, term in terms.items() if name.startswith("anchor")}
+
+
+def test_an_anchor_keeps_shapes_and_leaves_the_scale():
+    same = kept(Shown(10.0, 5.0), Shown(20.0, 10.0))
+    assert set(same) == {"anchor_1", "anchor_2", "anchor_4", "anchor_8"}
+    for term in same.values():
+        assert term.weight == pytest.approx(0.1 / 4)
+        assert term.map.abs().max() < 1e-5
+    for step in (1, 8):
+        melted = kept(Shown(10.0, 10.0), Shown(20.0, 10.0), anchor_weight=1.0)[f"anchor_{step}"]
+        expected = torch.zeros_like(melted.map)
+        expected[..., W // 2 // step - 1] = math.log(2)
+        torch.testing.assert_close(melted.map, expected)
+        assert melted.weight == pytest.approx(0.25)
+    beyond = kept(Shown(100.0, 300.0), Shown(150.0, 900.0))
+    assert all(term.map.abs().max() < 1e-5 for term in beyond.values())
+
+
+def test_an_anchor_is_frozen_and_sees_the_clean_image():
+    student, anchor = Shown(10.0, 5.0), Shown(10.0, 10.0)
+    options = SelfSupervisedOptions(motion="recorded", anchor="there")
+    trained = SelfSupervised(student, None, options, FOCAL, anchor)
+    batch = batch_of_a_wall(1)
+    total(trained.losses({**batch, "image": 1 - batch["image"]}, 0)).backward()
+    assert anchor.log_depth.grad is None
+    assert not anchor.training
+    assert anchor.shown is batch["clean"]
+    assert student.log_depth.grad.abs().sum() > 0
+
+
+def test_a_negative_anchor_is_refused():
+    with pytest.raises(ValueError, match=r"anchor_weight must not be negative, got -0.1"):
+        SelfSupervisedOptions(anchor_weight=-0.1)
+
+
 def test_where_motion_comes_from_must_be_known():
     with pytest.raises(ValueError, match="learned, recorded, mixed, got 'imu'"):
         SelfSupervisedOptions(motion="imu")

@@ -13,10 +13,18 @@ from rosam_core.losses.photometric import auto_mask, minimum_over_sources, photo
 from rosam_core.losses.smoothness import edge_aware_smoothness
 from rosam_core.losses.velocity import velocity_error
 from rosam_core.methods.base import Batch, Term
+from rosam_core.methods.gradients import gradient_terms, log_difference
 from rosam_core.methods.neighbours import neighbour_error, view_depth
+from rosam_core.methods.syn2real import frozen
 from rosam_core.models.common import freeze_norms
 
 MOTIONS = ("learned", "recorded", "mixed")
+
+ANCHOR_SCALES = 4
+"""Gradients of the anchor's depth are kept at 1, 2, 4 and 8 pixels."""
+
+FARTHEST_M = 100.0
+"""Canonical depth from which the anchor's word is "beyond"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +36,15 @@ class SelfSupervisedOptions:
     motion: str = "learned"
     smoothness_weight: float = 0.001  # at the finest scale, halved with each coarser one
     velocity_weight: float = 0.05  # per metre, of learned motion; our choice
+    anchor: str | None = None  # ours: checkpoint or ONNX of a network whose shapes are kept
+    anchor_weight: float = 0.1  # of keeping them
     pose_warmup_steps: int = 0  # of learned motion: so long the depth is left as it is; our choice
 
     def __post_init__(self) -> None:
         if self.motion not in MOTIONS:
             raise ValueError(f"motion must be {', '.join(MOTIONS)}, got '{self.motion}'")
+        if not self.anchor_weight >= 0:
+            raise ValueError(f"anchor_weight must not be negative, got {self.anchor_weight}")
 
 
 class SelfSupervised(nn.Module):
@@ -50,6 +62,11 @@ class SelfSupervised(nn.Module):
     is recorded, the poses are believed as they are, and a source without one is as good as absent.
     Mixed is either: the network's motion, in metres by the distances, stands in for missing poses.
 
+    What video says nothing of, or says wrong (a car ahead that is as fast has no parallax, so its
+    depth runs away), is kept by an anchor: a frozen network, mostly the one that the student
+    starts from, whose gradients of log depth the student is to have. Scale, and what changes
+    slowly over the picture, are left to the video.
+
     The likelihood's scale, which becomes confidence, is not trained here: there is no truth to
     measure an error by.
 
@@ -59,6 +76,7 @@ class SelfSupervised(nn.Module):
             recorded.
         options: Weights.
         canonical_focal_px: Focal length for which the student's output is metres [px].
+        anchor: See above; frozen here. None = no such term.
     """
 
     def __init__(
@@ -67,15 +85,19 @@ class SelfSupervised(nn.Module):
         pose: nn.Module | None,
         options: SelfSupervisedOptions,
         canonical_focal_px: float,
+        anchor: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.pose = pose
+        self.anchor = frozen(anchor) if anchor is not None else None
         self.options = options
         self.canonical_focal_px = canonical_focal_px
 
     def losses(self, batch: Batch, step: int) -> dict[str, Term]:
-        """Returns `photometric_0`, `smoothness_0`, ... (finest first) and, learned, `velocity`.
+        """Returns `photometric_0`, `smoothness_0`, ... (finest first), and more.
+
+        `velocity` where motion is learned, `anchor_1`, `anchor_2`, ... where there is an anchor.
 
         Args:
             batch: See the class.
@@ -114,6 +136,14 @@ class SelfSupervised(nn.Module):
             smoothness = edge_aware_smoothness(torch.exp(-log_depth), small)
             weight = self.options.smoothness_weight / 2**level / len(scales)
             terms[f"smoothness_{level}"] = Term(smoothness, weight)
+        if self.anchor is not None:
+            with torch.no_grad():
+                kept = self.anchor(clean)["inverse_depth"]
+            difference = log_difference(torch.exp(-scales[0][0]), kept, FARTHEST_M)
+            everywhere = torch.ones_like(difference, dtype=torch.bool)
+            terms |= gradient_terms(
+                "anchor", difference, everywhere, self.options.anchor_weight, ANCHOR_SCALES
+            )
         return terms
 
     def _velocity(self, batch: Batch, translation: Tensor) -> Term:

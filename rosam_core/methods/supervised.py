@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from rosam_core.losses.gradient import gradient_matching
 from rosam_core.losses.laplace import laplace_nll, log_depth_residual
 from rosam_core.losses.relative import relative_error
 from rosam_core.methods.base import Batch, Term
+from rosam_core.methods.gradients import gradient_terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,7 @@ class Supervised(nn.Module):
         difference: Tensor = scales[0][0] - target
         known_difference = difference.masked_fill(~valid, 0.0)
         terms["relative"] = Term(relative_error(known_difference), options.relative_weight, valid)
-        for level in range(options.gradient_scales):
-            error, counted = gradient_matching(difference, valid, 2**level)
-            weight = options.gradient_weight / max(options.gradient_scales, 1)
-            terms[f"gradient_{2**level}"] = Term(error, weight, counted)
+        terms |= gradient_terms(
+            "gradient", difference, valid, options.gradient_weight, options.gradient_scales
+        )
         return terms
