@@ -11,15 +11,13 @@ import numpy as np
 import torch
 import yaml
 
-from rosam_core.checkpoint import load_checkpoint, load_student_weights
-from rosam_core.config import from_mapping
+from rosam_core.checkpoint import load_checkpoint, load_student_weights, student_facts
 from rosam_core.drives.training_samples import DriveIndex, find_training_drives
 from rosam_core.evaluation.boundaries import boundary_scores
 from rosam_core.evaluation.metrics import depth_metrics
 from rosam_core.evaluation.objects import object_spread
 from rosam_core.models import create_model
-from rosam_core.recipe import Recipe
-from rosam_core.types import Float32, UInt8
+from rosam_core.types import Float32, ModelCard, UInt8, card_path
 
 RANGE_M = (0.5, 80.0)
 FIGURES = ("abs_rel", "rmse", "delta1", "boundary_f1", "object_spread")
@@ -28,18 +26,23 @@ FIGURES = ("abs_rel", "rmse", "delta1", "boundary_f1", "object_spread")
 class Predictor:
     """The averaged weights of a checkpoint, as what turns images into metres."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        """Loads it.
+    def __init__(self, weights: Path) -> None:
+        """Loads them.
 
         Args:
-            checkpoint: Of `rosam train`.
+            weights: Checkpoint of `rosam train`, or an exported ONNX file with its card.
         """
-        recipe = from_mapping(Recipe, yaml.safe_load(load_checkpoint(checkpoint)["recipe"]))
-        self.model = create_model(recipe.model.name)
-        load_student_weights(self.model, checkpoint)
+        if weights.suffix == ".onnx":
+            card = ModelCard.load(card_path(weights))
+            name, self.size = card.architecture, (card.input_width, card.input_height)
+        else:
+            recipe = yaml.safe_load(load_checkpoint(weights)["recipe"])
+            name, data = recipe["model"]["name"], recipe["data"]
+            self.size = (data["width"], data["height"])
+        self.model = create_model(name)
+        load_student_weights(self.model, weights)
         self.model.eval()
-        self.size = (recipe.data.width, recipe.data.height)
-        self.canonical_focal_px = recipe.data.canonical_focal_px
+        self.canonical_focal_px = student_facts(weights).canonical_focal_px
 
     @torch.no_grad()
     def depth(self, image: UInt8, drive: DriveIndex) -> Float32:
@@ -52,16 +55,16 @@ class Predictor:
         return np.asarray(focal / self.canonical_focal_px / inverse, np.float32)
 
 
-def score(checkpoint: Path, drives: Path) -> dict[str, Any]:
+def score(weights: Path, drives: Path) -> dict[str, Any]:
     """Returns figures by condition: the mean over scenes, and each scene's, in the drives' order.
 
     Everything is metric, without any scaling, from 0.5 to 80 m.
 
     Args:
-        checkpoint: Of `rosam train`.
+        weights: See `Predictor`.
         drives: Folder of synthetic drives, each rendered in every condition.
     """
-    predictor = Predictor(checkpoint)
+    predictor = Predictor(weights)
     by_scene: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
     for drive in find_training_drives(drives):
         for condition in drive.conditions:

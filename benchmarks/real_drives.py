@@ -17,7 +17,6 @@ import dataclasses
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,14 +24,13 @@ from pathlib import Path
 from real_drives_frames import POSED, SCORED, overlap, prepare
 from real_drives_page import ROOT, ROWS, write_page
 
-from rosam_core.checkpoint import load_checkpoint, save_checkpoint
-from rosam_core.config import load_config, to_yaml
 from rosam_core.engines.contract import load_card
-from rosam_core.recipe import Recipe
 
 SHIPPED = ROOT / "rosam_core/weights/rosam_light.onnx"
-NUSCENES = (320, 192)
-"""Network size for nuScenes: about its aspect, and the focal length of training at 416x128."""
+PICTURE = (640, 192)
+"""Network size for training and for KITTI: that of the pictures, but for a row."""
+NUSCENES = (512, 288)
+"""Network size for nuScenes: its shape, and about the focal length (in pixels) of KITTI above."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Run:
         overrides: Of the recipe; `{work}` is the work folder.
         after: Runs whose checkpoints it starts from.
         kitti: Network size for the scored KITTI frames [px].
-        continues: Run whose last state, networks and optimiser, it goes on from.
     """
 
     title: str
@@ -54,14 +51,13 @@ class Run:
     drives: str = POSED
     overrides: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    kitti: tuple[int, int] = (416, 128)
-    continues: str | None = None
+    kitti: tuple[int, int] = PICTURE
 
 
 COMMON = (
     "model.name=light",
-    "data.width=416",
-    "data.height=128",
+    f"data.width={PICTURE[0]}",
+    f"data.height={PICTURE[1]}",
     f"data.canonical_focal_px={load_card(SHIPPED).training_focal_px:g}",
     "data.workers=0",
     "data.val_drives={work}/choose",
@@ -79,13 +75,16 @@ LEARNED = (
     "model.pose_scale=0.5",
     "data.video.view.resize=crop",
     "self_supervised.pose_warmup_steps=150",
+    "train.batch_size=4",
+    "train.steps=400",
 )
+SMALL = ("data.width=416", "data.height=128")
 FROM_SYNTHETIC = (f"model.init={SHIPPED}",)
 TUNED = (*RECORDED, *FROM_SYNTHETIC, "train.learning_rate=5e-5", "train.steps=400")
-HALF = ("data.video.view.crop=[0.5, 1.0]", "train.learning_rate=1e-4")
+ANCHORED = (*TUNED, f"self_supervised.anchor={SHIPPED}")
 STAGE_0 = "self_supervised.yaml"
 STAGE_2 = "rosam_depth.yaml"
-TEACHER = "tuned_recorded"
+TEACHER = "tuned_anchored"
 REAL = (
     "adaptation.teacher={work}/runs/" + TEACHER + "/last.pt",
     "rosam_depth.teacher={work}/runs/" + TEACHER + "/last.pt",
@@ -95,47 +94,25 @@ REAL = (
 )
 
 RUNS = {
-    "synthetic": Run("synthetic only, as shipped (KITTI at 320x192)"),
-    "synthetic_416": Run("synthetic only, at 416x128"),
-    "synthetic_320": Run("synthetic only, at 320x96", kitti=(320, 96)),
-    TEACHER: Run(
-        "stage 0 from synthetic, recorded poses",
-        STAGE_0,
-        overrides=TUNED,
-    ),
-    "tuned_recorded_seed2": Run(
-        "the same, another seed",
-        STAGE_0,
-        overrides=(*TUNED, "seed=2"),
-    ),
-    "tuned_recorded_320": Run(
-        "the same at 320x96",
-        STAGE_0,
-        overrides=(*TUNED, "data.width=320", "data.height=96"),
-        kitti=(320, 96),
-    ),
-    "tuned_recorded_crop": Run(
-        "the same, windows of half the picture and more",
-        STAGE_0,
-        overrides=(*RECORDED, *FROM_SYNTHETIC, *HALF, "train.steps=300"),
+    "synthetic": Run("synthetic only, as packaged (512x288)"),
+    "synthetic_fitted": Run("synthetic only, at 640x192"),
+    "tuned_recorded": Run("stage 0 from synthetic, recorded poses", STAGE_0, overrides=TUNED),
+    "tuned_recorded_seed2": Run("the same, seed 2", STAGE_0, overrides=(*TUNED, "seed=2")),
+    TEACHER: Run("the same with an anchor", STAGE_0, overrides=ANCHORED),
+    "tuned_anchored_seed2": Run(
+        "with an anchor, seed 2", STAGE_0, overrides=(*ANCHORED, "seed=2")
     ),
     "tuned_learned": Run(
-        "stage 0 from synthetic, learned motion, all drives",
+        "stage 0 from synthetic, learned motion, all drives, an anchor",
         STAGE_0,
         "all",
-        (*LEARNED, *FROM_SYNTHETIC, "train.batch_size=4", "train.steps=400"),
-    ),
-    "tuned_mixed": Run(
-        "the last, trained on: recorded poses where there are any",
-        STAGE_0,
-        "all",
-        (*LEARNED, "self_supervised.motion=mixed", "train.batch_size=4", "train.steps=1200"),
-        continues="tuned_learned",
+        (*LEARNED, *FROM_SYNTHETIC, f"self_supervised.anchor={SHIPPED}"),
     ),
     "scratch_recorded": Run(
-        "stage 0 from scratch, recorded poses",
+        "stage 0 from scratch, recorded poses, at 416x128",
         STAGE_0,
-        overrides=(*RECORDED, "train.learning_rate=5e-4", "train.steps=600"),
+        overrides=(*RECORDED, *SMALL, "train.learning_rate=5e-4", "train.steps=600"),
+        kitti=(416, 128),
     ),
     "stage2_baseline": Run(
         "stage 2 without priors",
@@ -254,11 +231,6 @@ def trained(name: str, run: Run, work: Path, out: Path) -> dict:
         rosam("masks", drives, "-o", work / "masks", "--source=superpixels")
     given = [o.format(work=work) for o in (f"data.drives={drives}", *COMMON, *run.overrides)]
     words = ["train", ROOT / "training/recipes" / str(run.recipe), "--out", out, *given]
-    if run.continues and not out.exists():
-        shutil.copytree(work / "runs" / run.continues, out, ignore=lambda *_: ["cost.json"])
-        state = load_checkpoint(out / "last.pt")
-        begun = load_config(Recipe, ROOT / "training/recipes" / str(run.recipe), given)
-        save_checkpoint(out / "last.pt", {**state, "recipe": to_yaml(begun)})  # another run now
     resumed = (out / "last.pt").is_file()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     rosam(*words, *(["--resume"] if resumed else []))

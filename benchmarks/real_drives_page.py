@@ -123,8 +123,8 @@ def plot(rows: dict[str, dict], path: Path) -> None:
                 if key != "abs_rel":
                     values = [values[max(i - 4, 0) : i + 1].mean() for i in range(len(values))]
                 axis.plot(steps, values, label=name, linewidth=1.2)
-    base = _read("synthetic_416")["scores"]["kitti_choose"]["metric"]["abs_rel"]
-    axes[1].axhline(base, color="grey", linestyle="--", linewidth=1, label="synthetic_416")
+    base = _read("synthetic_fitted")["scores"]["kitti_choose"]["metric"]["abs_rel"]
+    axes[1].axhline(base, color="grey", linestyle="--", linewidth=1, label="synthetic_fitted")
     axes[0].set(xlabel="step", title="photometric error, mean of five records")
     axes[1].set(xlabel="step", title="metric AbsRel, frames for choosing", ylim=(0.25, 0.85))
     for axis in axes:

@@ -192,7 +192,7 @@ def create_method(
         return Supervised(student, recipe.supervised)
     if recipe.method == "self_supervised":
         own = recipe.self_supervised
-        anchor = _frozen(recipe, own.anchor, "anchor", device) if own.anchor else None
+        anchor = _loaded(recipe, own.anchor).to(device) if own.anchor else None
         return SelfSupervised(student, trained.get("pose"), own, focal, anchor).to(device)
     options = _adaptation(recipe)
     teacher = _frozen(recipe, options.teacher, "teacher", device)
@@ -275,9 +275,13 @@ def _frozen(recipe: Recipe, weights: str | None, role: str, device: torch.device
             f"teaches would be taken for {recipe.data.canonical_focal_px:g}: set "
             f"data.canonical_focal_px={other:g}"
         )
+    return _loaded(recipe, weights).to(device)
+
+
+def _loaded(recipe: Recipe, weights: str) -> nn.Module:
     network = create_model(recipe.model.name)
     load_student_weights(network, weights)
-    return network.to(device)
+    return network
 
 
 def _other_focal_length(recipe: Recipe, weights: str) -> float | None:

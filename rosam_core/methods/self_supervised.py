@@ -76,7 +76,7 @@ class SelfSupervised(nn.Module):
             recorded.
         options: Weights.
         canonical_focal_px: Focal length for which the student's output is metres [px].
-        anchor: See above; frozen here. None = no such term.
+        anchor: See above; frozen here, of any canonical focal length. None = no such term.
     """
 
     def __init__(
