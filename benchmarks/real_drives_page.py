@@ -126,7 +126,8 @@ def plot(rows: dict[str, dict], path: Path) -> None:
     base = _read("synthetic_fitted")["scores"]["kitti_choose"]["metric"]["abs_rel"]
     axes[1].axhline(base, color="grey", linestyle="--", linewidth=1, label="synthetic_fitted")
     axes[0].set(xlabel="step", title="photometric error, mean of five records")
-    axes[1].set(xlabel="step", title="metric AbsRel, frames for choosing", ylim=(0.25, 0.85))
+    axes[1].set(xlabel="step", title="metric AbsRel, frames for choosing")
+    axes[1].set_ylim(top=min(0.85, axes[1].get_ylim()[1]))
     for axis in axes:
         axis.grid(alpha=0.3)
     axes[1].legend(fontsize=6.5, ncol=2)
