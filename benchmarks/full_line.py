@@ -139,13 +139,19 @@ def trained(name: str, out: Path, processes: int) -> Path:
     folder = out / name
     model = folder / f"{name}.onnx"
     if not model.is_file():
-        recipe, *options = STAGES[name]
-        given = [o.format(out=out, packaged=PACKAGED) for o in (*COMMON, *options)]
-        words = [ROOT / f"training/recipes/{recipe}.yaml", "--out", folder, *given]
+        recipe, options = options_of(name, out)
+        words = [ROOT / "training/recipes" / recipe, "--out", folder, *options]
         resume = ["--resume"] if (folder / "last.pt").is_file() else []
         rosam("train", *words, *resume, processes=processes)
         rosam("export", folder / "last.pt", "-o", model, f"--size={SIZE[0]}x{SIZE[1]}")
     return model
+
+
+def options_of(name: str, out: Path) -> tuple[str, list[str]]:
+    """Returns the recipe of a stage, its name in training/recipes, and what is changed in it."""
+    recipe, *options = STAGES[name]
+    given = [option.format(out=out, packaged=PACKAGED) for option in (*COMMON, *options)]
+    return f"{recipe}.yaml", given
 
 
 def rosam(*words: object, processes: int = 1) -> None:

@@ -1,0 +1,61 @@
+"""Benchmarks that train ask for what recipes have, and for runs that are there."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import full_line
+import real_drives
+
+from rosam_core.config import load_config
+from rosam_core.engines.contract import load_card
+from rosam_core.recipe import Recipe
+
+pytestmark = pytest.mark.torch
+
+
+def recipe_of(name, options):
+    return load_config(Recipe, ROOT / "training/recipes" / name, options)
+
+
+@pytest.mark.parametrize("name", full_line.STAGES)
+def test_each_stage_of_the_line_starts_where_another_ended(name, tmp_path):
+    recipe, options = full_line.options_of(name, tmp_path)
+    made = recipe_of(recipe, options)
+    teachers = {
+        "self_supervised": (made.model.init,),
+        "synthetic_adaptation": (made.model.init, made.adaptation.teacher),
+        "real_adaptation": (made.adaptation.teacher, made.adaptation.day),
+        "rosam_depth": (made.rosam_depth.teacher,),
+    }[made.method]
+    before = list(full_line.STAGES)[: list(full_line.STAGES).index(name)]
+    known = {str(full_line.PACKAGED), *(str(tmp_path / stage / "last.pt") for stage in before)}
+    assert set(teachers) <= known
+    assert Path(made.data.drives).name in full_line.DRIVES
+    assert (made.data.width, made.data.height) == full_line.SIZE
+    assert made.data.canonical_focal_px == load_card(full_line.PACKAGED).training_focal_px
+
+
+@pytest.mark.parametrize("name", [n for n, run in real_drives.RUNS.items() if run.recipe])
+def test_each_run_on_real_drives_is_one_that_can_be_made(name, tmp_path):
+    run = real_drives.RUNS[name]
+    given = [o.format(work=tmp_path) for o in (*real_drives.COMMON, *run.overrides)]
+    made = recipe_of(run.recipe, given)
+    assert (made.data.width, made.data.height) == run.kitti
+    assert set(run.after) <= set(list(real_drives.RUNS)[: list(real_drives.RUNS).index(name)])
+
+
+def test_a_table_has_a_student_a_row():
+    rows = {"packaged": {"night": 0.1234, "fog": 0.1}, "stage_2": {"night": 0.2, "fog": 0.3}}
+    assert full_line.table(rows).splitlines() == [
+        "| student | night | fog |",
+        "| --- | --- | --- |",
+        "| packaged | 0.123 | 0.100 |",
+        "| stage_2 | 0.200 | 0.300 |",
+    ]
