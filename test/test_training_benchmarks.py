@@ -2,7 +2,9 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -10,12 +12,16 @@ pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import ablation_score
 import full_line
 import real_drives
 
 from rosam_core.config import load_config
 from rosam_core.engines.contract import load_card
+from rosam_core.engines.registry import load_engine
 from rosam_core.recipe import Recipe
+from rosam_core.runtime.pipeline import DepthPipeline
+from rosam_core.types import Camera
 
 pytestmark = pytest.mark.torch
 
@@ -59,3 +65,18 @@ def test_a_table_has_a_student_a_row():
         "| packaged | 0.123 | 0.100 |",
         "| stage_2 | 0.200 | 0.300 |",
     ]
+
+
+def test_an_exported_student_is_scored_as_it_runs():
+    """Twice the canonical focal length: things of so many pixels are twice as far away."""
+    predictor = ablation_score.Predictor(full_line.PACKAGED)
+    width, height = full_line.SIZE
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    drive = SimpleNamespace(camera=Camera(512, 512, 255.5, 143.5, width, height))
+    shown = DepthPipeline(load_engine(full_line.PACKAGED, "onnx-cpu", 1)).predict(
+        image, drive.camera
+    )
+    inside = np.isfinite(shown.depth)
+    assert inside.mean() > 0.9
+    found = predictor.depth(image, drive)
+    np.testing.assert_allclose(found[inside], shown.depth[inside], rtol=0.01)
