@@ -115,13 +115,12 @@ def relative_gain(
         return None
 
     def scenes(runs: Mapping[int, Mapping[str, Any]]) -> npt.NDArray[np.float64]:
-        by_seed = [
-            np.mean([runs[s]["conditions"][c]["scenes"][figure] for c in conditions], axis=0)
-            for s in seeds
-        ]
-        return np.array(by_seed, np.float64)  # float[seeds, scenes]
+        known = [[runs[s]["conditions"][c]["scenes"][figure] for c in conditions] for s in seeds]
+        return np.array(known, np.float64).mean(axis=1)  # float[seeds, scenes]
 
     own, base = scenes(found[name]), scenes(found["baseline"])
+    is_known = np.isfinite(own + base).all(axis=0)  # a scene without boundaries has no F1
+    own, base = own[:, is_known], base[:, is_known]
     gain = 1 - own.mean() / base.mean()
     rng = np.random.default_rng(0)
     drawn_scenes = rng.integers(0, own.shape[1], (RESAMPLES, 1, own.shape[1]))

@@ -4,7 +4,8 @@
 
 Renders unlabelled video, trains stages 0, 1 and 2 one from the other, stage 2 also without priors
 and from the packaged student itself; scores each on other target worlds, on unseen plain ones and
-on the 12 real nuScenes images, and prints two tables. What is done is not done again.
+on the 12 real nuScenes images, and prints three tables; OUT/depths.jpg shows with and without
+priors side by side. What is trained is not trained again.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from ablation_pictures import draw_depths
 from ablation_score import score
+from ablation_table import relative_gain
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGED = ROOT / "rosam_core/weights/rosam_light.onnx"
@@ -103,6 +107,10 @@ STAGES = {
 }
 """Recipe of training/recipes and what is changed in it."""
 
+FIGURES = {"AbsRel": "abs_rel", "F1": "boundary_f1", "spread": "object_spread"}
+PAIRS = {"stage_2": "stage_2_baseline", "stage_2_packaged": "packaged"}
+"""What stage 2 with priors is compared with: itself without them, and its teacher."""
+
 
 def main() -> int:
     """Renders, trains, scores and prints."""
@@ -118,10 +126,16 @@ def main() -> int:
     torch.set_num_threads(1)
     models = {"packaged": PACKAGED}
     models |= {name: trained(name, out, args.processes) for name in args.only or STAGES}
-    worlds = {name: on_target(model, out / "test") for name, model in models.items()}
+    scores = {name: score(model, out / "test") for name, model in models.items()}
+    worlds = {name: figures_of(found) for name, found in scores.items()}
     others = {name: elsewhere(model, out, args.data) for name, model in models.items()}
     print(f"{len(worlds)} students on target worlds\n\n{table(worlds)}\n")
-    print(f"and on unseen plain worlds and real images, AbsRel\n\n{table(others)}")
+    print(f"and on unseen plain worlds and real images, AbsRel\n\n{table(others)}\n")
+    pairs = {name: other for name, other in PAIRS.items() if {name, other} <= set(scores)}
+    if pairs:
+        print(f"change, and 95 % interval over worlds\n\n{changes(pairs, scores)}")
+        shown = {title: models[title] for name in pairs for title in (pairs[name], name)}
+        draw_depths(shown, out / "test", ("night", "day-rain"), out / "depths.jpg")
     return 0
 
 
@@ -164,11 +178,26 @@ def rosam(*words: object, processes: int = 1) -> None:
     subprocess.run(line, check=True, stdout=sys.stderr, env=environment)
 
 
-def on_target(model: Path, drives: Path) -> dict[str, float]:
+def figures_of(found: dict[str, Any]) -> dict[str, float]:
     """Returns figures of other target worlds, 0.5 to 80 m, by condition."""
-    found = score(model, drives)
-    shown = {"AbsRel": "abs_rel", "F1": "boundary_f1", "spread": "object_spread"}
-    return {f"{c} {word}": found[c][key] for word, key in shown.items() for c in found}
+    return {f"{c} {word}": found[c][key] for word, key in FIGURES.items() for c in found}
+
+
+def changes(pairs: dict[str, str], scores: dict[str, dict[str, Any]]) -> str:
+    """Returns a table of relative changes of the figures: which student, against which, where."""
+    lines = [["student", "against", "condition", *FIGURES]]
+    lines += [["---"] * len(lines[0])]
+    for name, other in pairs.items():
+        rows = {key: {0: {"conditions": scores[key]}} for key in (name, other)}
+        rows["baseline"] = rows.pop(other)
+        for condition in scores[name]:
+            gains = [relative_gain(rows, name, [condition], figure) for figure in FIGURES.values()]
+            cells = [
+                f"{0 - 100 * gain:+.1f} % ({0 - 100 * high:+.1f} to {0 - 100 * low:+.1f})"
+                for gain, low, high in filter(None, gains)
+            ]
+            lines.append([name, other, condition, *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def elsewhere(model: Path, out: Path, data: Path) -> dict[str, float]:

@@ -67,6 +67,21 @@ def test_a_table_has_a_student_a_row():
     ]
 
 
+def test_a_change_is_relative_and_of_the_worlds_that_have_a_score():
+    def night(**figures):
+        return {"night": {"scenes": figures}}
+
+    scores = {
+        "stage_2": night(abs_rel=[0.09, 0.18], boundary_f1=[0.3, None], object_spread=[1.0, 1.0]),
+        "before": night(abs_rel=[0.1, 0.2], boundary_f1=[0.2, 0.9], object_spread=[1.0, 1.0]),
+    }
+    row = full_line.changes({"stage_2": "before"}, scores).splitlines()[2]
+    assert row == (
+        "| stage_2 | before | night | -10.0 % (-10.0 to -10.0) | +50.0 % (+50.0 to +50.0) "
+        "| +0.0 % (+0.0 to +0.0) |"
+    )
+
+
 def test_an_exported_student_is_scored_as_it_runs():
     """Twice the canonical focal length: things of so many pixels are twice as far away."""
     predictor = ablation_score.Predictor(full_line.PACKAGED)
