@@ -17,11 +17,14 @@ from rosam_core.types import UInt8
 
 SHARES = (0.5, 0.9)
 """Which drives are shown: those at these shares of the baseline's error, in each condition."""
-HEIGHT = 96
 
 
 def draw_depths(
-    students: Mapping[str, Path], drives: Path, conditions: Sequence[str], path: Path
+    students: Mapping[str, Path],
+    drives: Path,
+    conditions: Sequence[str],
+    path: Path,
+    height: int = 96,
 ) -> None:
     """Draws image, truth, depth and error of students, a frame a row.
 
@@ -32,6 +35,7 @@ def draw_depths(
         drives: Synthetic drives that were scored.
         conditions: Whose frames are shown.
         path: JPEG file to write.
+        height: Of each image in it [px].
     """
     predictors = [Predictor(checkpoint) for checkpoint in students.values()]
     found = find_training_drives(drives)
@@ -54,6 +58,6 @@ def draw_depths(
                 panels += [colorize_depth(depth), colorize_error(truth, depth)]
                 words.append(f"{depth_metrics(truth, depth, *RANGE_M)['abs_rel']:.3f}")
             label = f"{condition}, {round(100 * share)} % of frames have less error"
-            rows.append(side_by_side(panels, HEIGHT, label, f"AbsRel {', '.join(words)}"))
+            rows.append(side_by_side(panels, height, label, f"AbsRel {', '.join(words)}"))
     title = " | ".join(["image", "truth", *(f"{name}, error" for name in students)])
     path.write_bytes(encode_image(contact_sheet(rows, title), ".jpg"))

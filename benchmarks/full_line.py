@@ -4,8 +4,8 @@
 
 Renders unlabelled video, trains stages 0, 1 and 2 one from the other, stage 2 also without priors
 and from the packaged student itself; scores each on other target worlds, on unseen plain ones and
-on the 12 real nuScenes images, and prints three tables; OUT/depths.jpg shows with and without
-priors side by side. What is trained is not trained again.
+on the 12 real nuScenes images, and prints three tables; OUT/STUDENT.jpg shows stage 2 beside what
+it is compared with. What is trained is not trained again.
 """
 
 from __future__ import annotations
@@ -134,8 +134,9 @@ def main() -> int:
     pairs = {name: other for name, other in PAIRS.items() if {name, other} <= set(scores)}
     if pairs:
         print(f"change, and 95 % interval over worlds\n\n{changes(pairs, scores)}")
-        shown = {title: models[title] for name in pairs for title in (pairs[name], name)}
-        draw_depths(shown, out / "test", ("night", "day-rain"), out / "depths.jpg")
+        for name, other in pairs.items():
+            shown = {other: models[other], name: models[name]}
+            draw_depths(shown, out / "test", ("night", "day-rain"), out / f"{name}.jpg", 144)
     return 0
 
 
