@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from rosam_core.methods.base import Batch, Term
 from rosam_core.models.common import freeze_norms
 from rosam_core.recipe import Recipe, check_resumed
 from rosam_core.training_log import TrainingLog
-from rosam_core.whole_file import remove_leavings
+from rosam_core.whole_file import claim, remove_leavings
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,11 @@ def train(recipe: Recipe, out: str | Path, resume: bool = False) -> dict[str, An
     Raises:
         FileNotFoundError: Drives or the checkpoint to resume from are missing.
         ValueError: The recipe does not fit the data or the checkpoint, or a loss is not finite.
+        BlockingIOError: Another process trains into the folder.
     """
-    return Trainer(recipe, Path(out), resume).run()
+    trainer = Trainer(recipe, Path(out), resume)
+    with trainer.claim:
+        return trainer.run()
 
 
 class Trainer:
@@ -103,6 +107,7 @@ class Trainer:
         if resume:
             self._restore(out / "last.pt")
         out.mkdir(parents=True, exist_ok=True)
+        self.claim: Any = claim(out / ".lock") if self.fabric.is_global_zero else nullcontext()
         if self.fabric.is_global_zero:
             remove_leavings(out, (".last.pt.*.tmp", ".best.pt.*.tmp"))
             (out / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 YOUNG_S = 60.0
 
@@ -57,6 +58,29 @@ def write_whole(path: Path, content: Any, *, durable: bool = True) -> None:
     """
     with replaced(path, durable=durable) as scratch, scratch.open("wb") as stream:
         stream.write(content)
+
+
+def claim(path: Path) -> IO[bytes]:
+    """Opens a file as the only process that has claimed it; closing it, or dying, gives it back.
+
+    Args:
+        path: Created if it is not there; stays there, empty.
+
+    Raises:
+        BlockingIOError: Another process has claimed it.
+    """
+    stream = path.open("ab")
+    try:
+        # Unlike flock: a child of this process, which may outlive it, does not hold it too.
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError(
+                f"another process works in {path.parent}: wait for it, or choose another folder"
+            ) from error
+        raise
+    return stream
 
 
 def scratch_name(name: str, suffix: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import subprocess
+import sys
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +194,27 @@ def leaving(path: Path, age_s: float = 120) -> Path:
     written = time.time() - age_s
     os.utime(path, (written, written))
     return path
+
+
+CLAIMING = """
+import sys, time
+from collections.abc import Iterator
+from pathlib import Path
+from rosam_core.whole_file import claim
+claimed = claim(Path(sys.argv[1]))
+print("claimed", flush=True)
+time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def claimed_by_another(path: Path) -> Iterator[None]:
+    """Another process has claimed a file; at the end it is killed."""
+    command = [sys.executable, "-c", CLAIMING, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == "claimed\n"
+            yield
+        finally:
+            owner.kill()

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from support import claimed_by_another
 from training_support import small_overrides, write_train_and_val
 
 from rosam_core.checkpoint import load_checkpoint
@@ -98,6 +99,16 @@ def test_resume_needs_a_checkpoint_and_the_same_model(drives, tmp_path):
     train(small(drives, "train.steps=1"), tmp_path / "run")
     with pytest.raises(ValueError, match="another model than resnet18"):
         train(small(drives, "model.name=resnet18"), tmp_path / "run", resume=True)
+
+
+def test_two_processes_do_not_train_into_one_folder(drives, tmp_path):
+    out = tmp_path / "run"
+    train(small(drives, "train.steps=1"), out)
+    before = (out / "last.pt").read_bytes()
+    with claimed_by_another(out / ".lock"), pytest.raises(BlockingIOError):
+        train(small(drives, "train.steps=2"), out, resume=True)
+    assert (out / "last.pt").read_bytes() == before
+    assert train(small(drives, "train.steps=2"), out, resume=True)["step"] == 2
 
 
 def test_a_run_goes_on_as_the_one_it_was(drives, tmp_path, caplog):

@@ -8,8 +8,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from support import claimed_by_another
 
-from rosam_core.whole_file import remove_leavings, replaced, write_whole
+from rosam_core.whole_file import claim, remove_leavings, replaced, write_whole
 
 GONE = 2**22 + 1  # no process has this number
 
@@ -105,3 +106,15 @@ def test_a_file_system_that_cannot_sync_folders_is_no_failure(
     monkeypatch.setattr(os, "fsync", refuse)
     write_whole(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_claim_is_of_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "run/.lock"
+    path.parent.mkdir()
+    with (
+        claimed_by_another(path),
+        pytest.raises(BlockingIOError, match=r"another process works in .*run: wait for it"),
+    ):
+        claim(path)
+    claim(path).close()
+    claim(path).close()
