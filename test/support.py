@@ -198,7 +198,6 @@ def leaving(path: Path, age_s: float = 120) -> Path:
 
 CLAIMING = """
 import sys, time
-from collections.abc import Iterator
 from pathlib import Path
 from rosam_core.whole_file import claim
 claimed = claim(Path(sys.argv[1]))

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rosam_core.geometry.rigid import inverse_transform, transform_from_axis_angle
+from rosam_core.losses.distillation import cut_off
 from rosam_core.losses.photometric import auto_mask, minimum_over_sources, photometric_error
 from rosam_core.losses.smoothness import edge_aware_smoothness
 from rosam_core.losses.velocity import velocity_error
 from rosam_core.methods.base import Batch, Term
-from rosam_core.methods.gradients import gradient_terms, log_difference
+from rosam_core.methods.gradients import gradient_terms
 from rosam_core.methods.neighbours import neighbour_error, view_depth
 from rosam_core.methods.syn2real import frozen
 from rosam_core.models.common import freeze_norms
@@ -139,7 +140,8 @@ class SelfSupervised(nn.Module):
         if self.anchor is not None:
             with torch.no_grad():
                 kept = self.anchor(clean)["inverse_depth"]
-            difference = log_difference(torch.exp(-scales[0][0]), kept, FARTHEST_M)
+            depth, known = cut_off(torch.exp(scales[0][0]), 1 / kept, FARTHEST_M)
+            difference = torch.log(depth / known)
             everywhere = torch.ones_like(difference, dtype=torch.bool)
             terms |= gradient_terms(
                 "anchor", difference, everywhere, self.options.anchor_weight, ANCHOR_SCALES
